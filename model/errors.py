@@ -1,4 +1,4 @@
-"""Errors of the planet. The server maps them to HTTP status codes; the command line prints them as one line."""
+"""Errors of the planet: HTTP status codes in the server, one line on the command line."""
 
 
 class ModelError(Exception):

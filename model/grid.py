@@ -1,11 +1,12 @@
 """Web Mercator (EPSG:3857) arithmetic: world size, ground resolution, wrapped columns and mirrored rows.
 
-Pixel coordinates are those of the XYZ tiling scheme (OGC `WebMercatorQuad`, 256 px tiles): at zoom z the world is
-256 * 2**z pixels across and down, the origin is its top left corner (180 W, 85.0511 N), x grows east and y south.
-The integer pixel (x, y) covers [x, x + 1) x [y, y + 1); its centre is at (x + 0.5, y + 0.5).
+Pixel coordinates are those of the XYZ tiling scheme (OGC `WebMercatorQuad`, 256 px tiles): at zoom z the
+world is 256 * 2**z pixels across and down, the origin is its top left corner (180 W, 85.0511 N), x grows east
+and y south. The integer pixel (x, y) covers [x, x + 1) x [y, y + 1); its centre is at (x + 0.5, y + 0.5).
 
-Windows may leave the world: columns wrap around the antimeridian, rows are mirrored at the poles with the border row
-repeated (-1 -> 0, -2 -> 1, size -> size - 1), which makes them periodic with twice the world's height.
+Windows may leave the world: columns wrap around the antimeridian, rows are mirrored at the poles with the
+border row repeated (-1 -> 0, -2 -> 1, size -> size - 1), which makes them periodic with twice the world's
+height.
 """
 
 from __future__ import annotations
@@ -56,8 +57,9 @@ def world_size(zoom: int) -> int:
 
 def mirror_rows(rows: ArrayLike, size: int) -> NDArray[np.int64]:
     """In-world rows [0, size) for any integer `rows`, mirrored beyond the poles with period 2 * size."""
-    phase = np.mod(np.asarray(rows, dtype=np.int64), 2 * size)
-    return np.minimum(phase, 2 * size - 1 - phase)
+    phase: NDArray[np.int64] = np.mod(np.asarray(rows, dtype=np.int64), 2 * size)
+    mirrored: NDArray[np.int64] = np.minimum(phase, 2 * size - 1 - phase)
+    return mirrored
 
 
 def wrap_columns(cols: ArrayLike, size: int) -> NDArray[np.int64]:
@@ -101,8 +103,8 @@ def ground_resolution(zoom: int, rows: ArrayLike) -> NDArray[np.float64]:
     """True ground resolution in metres per pixel at the centres of the pixel `rows` of `zoom`.
 
     It is the equatorial resolution times cos(latitude). In Mercator rows the latitude is the Gudermannian of
-    v = pi * (1 - 2 y / size), whose cosine is 1 / cosh(v): smooth in the row and without trigonometry. `rows` may
-    lie beyond the poles, where they are mirrored.
+    v = pi * (1 - 2 y / size), whose cosine is 1 / cosh(v): smooth in the row and without trigonometry. `rows`
+    may lie beyond the poles, where they are mirrored.
 
     Raises:
         WindowError: if `zoom` is not an integer from 0 to `MAX_ZOOM`.
@@ -113,7 +115,7 @@ def ground_resolution(zoom: int, rows: ArrayLike) -> NDArray[np.float64]:
 
 
 def log2_ground_resolution(zoom: int, row0: int, count: int) -> NDArray[np.float64]:
-    """log2 of `ground_resolution` for the `count` rows that begin with `row0`: the network's guidance, [count].
+    """log2 of `ground_resolution` for the `count` rows from `row0` on: the network's guidance, [count].
 
     Raises:
         WindowError: if `zoom` is not an integer from 0 to `MAX_ZOOM`.
@@ -124,7 +126,8 @@ def log2_ground_resolution(zoom: int, row0: int, count: int) -> NDArray[np.float
 def lonlat_to_pixel(lon: float, lat: float, zoom: int) -> tuple[float, float]:
     """Pixel coordinates (x, y) of a longitude and latitude in degrees; the integer parts name the pixel.
 
-    Latitudes beyond the square world are clamped to its edge, so that 0 <= y <= size; longitudes are not wrapped.
+    Latitudes beyond the square world are clamped to its edge, so that 0 <= y <= size; longitudes are not
+    wrapped.
 
     Raises:
         WindowError: if `zoom` is not an integer from 0 to `MAX_ZOOM`.

@@ -1,22 +1,23 @@
 """Gaussian noise fixed to world coordinates: a stateless hash per pixel, the same bits on every device.
 
-The recipe, complete, so that it can be written anew in any language. All integers are unsigned 64-bit and wrap
-around; `>>` is the logical shift.
+The recipe, complete, so that it can be written anew in any language. All integers are unsigned 64-bit and
+wrap around; `>>` is the logical shift.
 
     G = 0x9E3779B97F4A7C15
     mix(v): v ^= v >> 30;  v *= 0xBF58476D1CE4E5B9;  v ^= v >> 27;  v *= 0x94D049BB133111EB;  v ^= v >> 31
     absorb(key, v) = mix((key ^ v) + G)                 the finaliser of splitmix64 (Steele, Lea, Flood 2014)
 
-    key        = absorb(absorb(absorb(0, seed mod 2**64), zoom), stream)
+    key         = absorb(absorb(absorb(0, seed mod 2**64), zoom), stream)
     h(row, col) = mix(absorb(absorb(key, 0), row) + absorb(absorb(key, 1), col))
     noise[channel, row, col] = table[(h >> 16 * channel) & 0xFFFF]          channel 0, 1, 2
 
-    table[k] = s * q((k + 0.5) / 65536), q the standard normal quantile in float64, k = 0 .. 65535, made exactly
-               antisymmetric and scaled by s so that its mean square is 1, then rounded to float32
+    table[k] = s * q((k + 0.5) / 65536), k = 0 .. 65535, q the standard normal quantile in float64, made
+               exactly antisymmetric and scaled by s so that its mean square is 1, then rounded to float32
 
-Rows and columns are mixed before they meet, so a pixel costs one addition, one finaliser and three look-ups; that the
-finaliser is a full one keeps the sum of row and column keys from showing as a lattice (tests/test_noise.py). The table
-bounds the noise at 4.32 standard deviations; mean and variance of its 65536 equally likely values are 0 and 1.
+Rows and columns are mixed before they meet, so a pixel costs one addition, one finaliser and three look-ups;
+that the finaliser is a full one keeps the sum of row and column keys from showing as a lattice
+(tests/test_noise.py). The table bounds the noise at 4.33 standard deviations; its 65536 equally likely values
+have mean 0 and variance 1.
 
 Only integer arithmetic and a table made once on the CPU take part, hence CPU and CUDA agree to the bit.
 """
@@ -64,7 +65,10 @@ def world_noise(
         float32 [3, h, w] on `device`.
     """
     key = noise_key(seed, zoom, stream)
-    bits = _axis_keys(_absorb(key, 0), rows, device)[:, None] + _axis_keys(_absorb(key, 1), cols, device)[None, :]
+    bits = (
+        _axis_keys(_absorb(key, 0), rows, device)[:, None]
+        + _axis_keys(_absorb(key, 1), cols, device)[None, :]
+    )
     _mix_(bits)
     height, width = bits.shape
     bits = bits.view(-1)
@@ -83,7 +87,7 @@ def noise_key(seed: int, zoom: int, stream: int) -> int:
 
 
 def normal_table() -> torch.Tensor:
-    """The quantiles of the standard normal that the noise takes its values from, float32 [65536] on the CPU."""
+    """The standard normal's quantiles that the noise takes its values from, float32 [65536] on the CPU."""
     return _table_on(torch.device("cpu"))
 
 
@@ -106,7 +110,7 @@ def _axis_keys(key: int, indices: Indices, device: torch.device | str) -> torch.
 
 
 def _mix_(bits: torch.Tensor) -> torch.Tensor:
-    """splitmix64's finaliser in place. torch shifts int64 arithmetically, so the sign's copies are masked away."""
+    """splitmix64's finaliser in place. torch shifts int64 arithmetically, hence the masks."""
     scratch = torch.empty_like(bits)
     for shift, factor in _ROUNDS:
         _xor_shift_(bits, shift, scratch)

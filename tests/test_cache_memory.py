@@ -1,8 +1,8 @@
-"""The byte-bounded LRU in memory, alone and in front of another store."""
+"""The byte-bounded LRU in memory."""
 
 from concurrent.futures import ThreadPoolExecutor
 
-from cache import ByteBoundedLRU, MemoryCache, TieredCache
+from cache import ByteBoundedLRU, MemoryCache
 from cache.memory import ENTRY_OVERHEAD
 
 
@@ -58,14 +58,3 @@ def test_bytes_stay_consistent_under_threads() -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(4)))
     assert cache.bytes == len(cache) * (64 + ENTRY_OVERHEAD) <= cache.max_bytes
-
-
-def test_tiers_fill_the_one_in_front_from_the_one_behind() -> None:
-    front, behind = MemoryCache(10_000), MemoryCache(100_000)
-    tiers = TieredCache(front, behind)
-    tiers.put("a", b"1")
-    assert front.get("a") == behind.get("a") == b"1"
-    front.clear()
-    assert tiers.get("a") == b"1"
-    assert front.get("a") == b"1"
-    assert tiers.get("b") is None

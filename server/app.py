@@ -1,0 +1,102 @@
+"""The application: parts made from settings, put together in one place."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from cache import DiskCache
+from model import Planet, open_planet
+from server.cors import CorsMiddleware, CorsPolicy
+from server.encode import Encoder
+from server.errors import add_error_handlers
+from server.fastpath import FastPath, ReadyTiles
+from server.health import health_router
+from server.renderer import TileRenderer
+from server.settings import MIB, Settings
+from server.tilejson import VERSION, tilejson_router
+from server.tiles import tile_router
+from server.viewer_pages import add_viewer
+
+DESCRIPTION = """Map tiles of a synthetic Earth, zoom 0 to 20, made by a self-cascading diffusion model.
+
+No tile beyond zoom 4 is a record of any real place. Every error answers `{"detail": "one sentence"}`."""
+
+
+@dataclass(frozen=True)
+class DiskCaches:
+    """The two files in the cache directory; None where a size of 0 switches one off."""
+
+    tiles: DiskCache | None
+    blocks: DiskCache | None
+
+    @staticmethod
+    def paths(settings: Settings) -> dict[str, Path]:
+        """Where the two lie."""
+        return {name: settings.cache_dir / f"{name}.sqlite" for name in ("tiles", "blocks")}
+
+    @classmethod
+    def open(cls, settings: Settings) -> DiskCaches:
+        """Opens both; raises `cache.CacheError` if the directory cannot be written."""
+        paths = cls.paths(settings)
+        return cls(
+            DiskCache(paths["tiles"], settings.tile_disk_mb * MIB) if settings.tile_disk_mb else None,
+            DiskCache(paths["blocks"], settings.block_disk_mb * MIB) if settings.block_disk_mb else None,
+        )
+
+    def close(self) -> None:
+        """Closes both."""
+        for cache in (self.tiles, self.blocks):
+            if cache is not None:
+                cache.close()
+
+
+def planet_from_settings(settings: Settings, blocks: DiskCache | None) -> Planet:
+    """Opens the planet that `settings` name, with `blocks` behind its memory; raises `ModelError`."""
+    return open_planet(
+        settings.planet,
+        settings.seed,
+        steps=settings.steps,
+        weights=settings.weights,
+        device=settings.device,
+        precision=settings.precision,
+        cache_dir=settings.cache_dir,
+        store=blocks,
+        memory_bytes=settings.block_memory_mb * MIB,
+    )
+
+
+def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
+    """The ASGI application; `.api` of its `FastPath` is the FastAPI application behind.
+
+    With a `planet` given, its own block store stays what it is; else one is opened. Raises `CacheError` and
+    `ModelError`.
+    """
+    disk = DiskCaches.open(settings)
+    if planet is None:
+        planet = planet_from_settings(settings, disk.blocks)
+    encoder = Encoder.from_settings(settings)
+    cors = CorsPolicy(settings.cors_origins)
+    seeds = encoder.etag_seed(planet.identity)
+    ready = ReadyTiles(settings.tile_memory_mb * MIB, seeds, settings.max_age, cors)
+    metatile = settings.metatile or (2 if planet.compute.device.type == "cuda" else 1)
+    renderer = TileRenderer(planet, encoder, ready, disk.tiles, metatile, settings.encoder_threads)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        renderer.close()
+        disk.close()
+
+    api = FastAPI(title="MetaEarth Tiles", description=DESCRIPTION, version=VERSION, lifespan=lifespan)
+    api.state.planet = planet
+    add_error_handlers(api)
+    api.include_router(health_router(planet))
+    api.include_router(tilejson_router(settings, planet))
+    add_viewer(api)
+    api.include_router(tile_router(renderer, planet.name))
+    return FastPath(CorsMiddleware(api, cors), ready, planet.name, api)

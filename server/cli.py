@@ -1,0 +1,186 @@
+"""The command line `metaearth`. Commands import what they need when they run: torch takes seconds to
+import."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from server.failures import CommandError, one_line_errors
+from server.settings import Settings, load_settings, unknown_variables
+
+app = typer.Typer(
+    name="metaearth",
+    help="A synthetic Earth, zoom 0 to 20. Every setting is also an environment variable METAEARTH_...",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Seed = Annotated[int | None, typer.Option(help="another seed, another world")]
+Steps = Annotated[int | None, typer.Option(help="sampler steps, 1 to 16")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")]
+Precision = Annotated[str | None, typer.Option(help="auto, bf16 or fp32")]
+WeightsFile = Annotated[Path | None, typer.Option(help="weights file (.safetensors)")]
+CacheDir = Annotated[Path | None, typer.Option(help="directory of the caches")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="file to write: .png, .jpg or .webp")]
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="address to listen on; 0.0.0.0 for all")] = None,
+    port: Annotated[int | None, typer.Option(help="port to listen on; 0 for any free one")] = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    device: Device = None,
+    precision: Precision = None,
+    weights: WeightsFile = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Serves tiles, TileJSON and the viewer over HTTP."""
+    with one_line_errors():
+        settings = load_settings(
+            host=host,
+            port=port,
+            seed=seed,
+            steps=steps,
+            device=device,
+            precision=precision,
+            weights=weights,
+            cache_dir=cache_dir,
+        )
+        _configure_logging(settings)
+        # First of all: a taken port is known at once, and whoever connects while weights load waits instead
+        # of failing.
+        listener = _listen(settings.host, settings.port)
+
+        import uvicorn
+
+        from server.app import create_app
+
+        application = create_app(settings)
+    info = application.api.state.planet.info()
+    address, bound = listener.getsockname()[:2]
+    shown = f"[{address}]" if ":" in address else address
+    typer.echo(f"{info.name}, seed {info.seed}: {info.device}; {info.steps} sampler steps")
+    typer.echo(f"MetaEarth Tiles on http://{shown}:{bound}  (cache {settings.cache_dir}; Ctrl+C stops)")
+    config = uvicorn.Config(
+        application,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+@app.command()
+def render(
+    output: Output,
+    bbox: Annotated[
+        str | None, typer.Option(help="W,S,E,N in degrees; E below W crosses the antimeridian")
+    ] = None,
+    zoom: Annotated[int | None, typer.Option(help="zoom of the picture of --bbox")] = None,
+    tile: Annotated[str | None, typer.Option(help="Z/X/Y: one tile instead of a box")] = None,
+    seed: Seed = None,
+    steps: Steps = None,
+    device: Device = None,
+    precision: Precision = None,
+    weights: WeightsFile = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Renders a box or a tile to a file."""
+    with one_line_errors():
+        settings = load_settings(
+            seed=seed, steps=steps, device=device, precision=precision, weights=weights, cache_dir=cache_dir
+        )
+        _configure_logging(settings)
+
+        from server.render_command import PixelBox, render_to_file
+
+        box = PixelBox.from_options(bbox, zoom, tile)
+        typer.echo(render_to_file(settings, box, output))
+
+
+@app.command()
+def enhance(
+    image: Annotated[Path, typer.Argument(help="any picture that Pillow reads")],
+    gsd: Annotated[float, typer.Option(help="its ground resolution, metres per pixel")],
+    output: Output,
+    stages: Annotated[int, typer.Option(help="the picture becomes 4**N times larger a side")] = 1,
+    steps: Steps = None,
+    seed: Seed = None,
+    device: Device = None,
+    precision: Precision = None,
+    weights: WeightsFile = None,
+) -> None:
+    """Adds plausible detail to any picture seen from above: stages of the cascade, edges mirrored."""
+    with one_line_errors():
+        settings = load_settings(seed=seed, steps=steps, device=device, precision=precision, weights=weights)
+        _configure_logging(settings)
+
+        from server.enhance_command import enhance_file
+
+        typer.echo(enhance_file(settings, image, gsd, stages, output))
+
+
+@app.command()
+def info(
+    seed: Seed = None,
+    steps: Steps = None,
+    device: Device = None,
+    precision: Precision = None,
+    weights: WeightsFile = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Shows device, precision, weights and caches."""
+    with one_line_errors():
+        settings = load_settings(
+            seed=seed, steps=steps, device=device, precision=precision, weights=weights, cache_dir=cache_dir
+        )
+        _configure_logging(settings)
+
+        from server.info_command import describe
+
+        typer.echo(describe(settings))
+
+
+def _configure_logging(settings: Settings) -> None:
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    if settings.log_level == "info":
+        # Their own start-up lines, which say less than ours.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    for sentence in unknown_variables():
+        logging.getLogger(__name__).warning(sentence)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises `CommandError` if there cannot be one."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        raise CommandError(
+            f"Cannot listen on port {port} of {host} ({error.strerror or error}); "
+            "choose another with --port and --host, or METAEARTH_PORT and METAEARTH_HOST."
+        ) from error
+    return listener
+
+
+if __name__ == "__main__":
+    app()

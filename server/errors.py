@@ -1,0 +1,118 @@
+"""Domain errors to HTTP: the one table of status codes, and the one shape of an error's answer."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from model.errors import (
+    BasePictureError,
+    DeviceError,
+    ModelError,
+    UnknownPlanetError,
+    WeightsError,
+    WindowError,
+)
+
+logger = logging.getLogger(__name__)
+
+RETRY_SECONDS = 5
+METHODS = "GET, HEAD, OPTIONS"
+
+
+class TileNotFoundError(Exception):
+    """There is no such tile: outside the grid, or in a format that is not served."""
+
+
+class TileAddressError(Exception):
+    """The address is not one of a tile: z, x or y is no integer."""
+
+
+class ParameterError(Exception):
+    """A query parameter has a value that it cannot have."""
+
+
+class RenderError(Exception):
+    """A tile could not be made, for a reason that may pass, such as memory that has run out."""
+
+
+# Where a class and its base are both listed, the nearer one counts.
+STATUS: dict[type[Exception], int] = {
+    TileNotFoundError: 404,
+    UnknownPlanetError: 404,
+    WindowError: 404,
+    TileAddressError: 422,
+    ParameterError: 422,
+    RenderError: 503,
+    BasePictureError: 503,
+    DeviceError: 503,
+    WeightsError: 503,
+    ModelError: 503,
+}
+
+
+class ErrorDetail(BaseModel):
+    """What every error answers."""
+
+    detail: str = Field(description="One sentence that says what was wrong and what to change.")
+
+
+def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI declarations of the given error codes."""
+    texts = {
+        404: "There is no such tile, planet or page.",
+        405: "Only GET, HEAD and OPTIONS are answered.",
+        422: "A part of the address or a parameter is malformed.",
+        503: "The tile could not be rendered now; Retry-After says when to try again.",
+    }
+    return {code: {"model": ErrorDetail, "description": texts[code]} for code in codes}
+
+
+def error_response(status: int, sentence: str) -> Response:
+    """The JSON answer of an error; 405 with Allow and 503 with Retry-After, as RFC 9110 asks for."""
+    headers = {"cache-control": "no-store"} if status >= 500 else {}
+    if status == 405:
+        headers["allow"] = METHODS
+    if status == 503:
+        headers["retry-after"] = str(RETRY_SECONDS)
+    return JSONResponse({"detail": sentence}, status, headers)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Makes every error of `app` answer `{"detail": "sentence"}` with the status of the table; nothing
+    answers 500."""
+
+    async def domain(_: Request, error: Exception) -> Response:
+        status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+        return error_response(status, str(error))
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path = request.url.path
+        sentences = {
+            404: f"There is nothing at {path}; the routes are listed at /docs.",
+            405: f"The method {request.method} is not allowed at {path}; use GET or HEAD.",
+        }
+        return error_response(error.status_code, sentences.get(error.status_code, str(error.detail)))
+
+    async def validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        return error_response(422, f"The parameter {first['loc'][-1]} is malformed: {first['msg']}.")
+
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        # Starlette raises the error again once this is sent, and uvicorn logs it with its traceback.
+        logger.error("%s %s failed: %r", request.method, request.url.path, error)
+        return error_response(503, "The server met an error that it did not foresee; it is in the log.")
+
+    for kind in STATUS:
+        app.add_exception_handler(kind, domain)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(Exception, unforeseen)

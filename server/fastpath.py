@@ -1,0 +1,123 @@
+"""What answers a tile that is at hand: a pure-ASGI function in front of FastAPI, with everything built
+beforehand.
+
+A hit is one dictionary look-up and two messages; a 304 is one hash, for the ETag follows from the key, so
+that it is right for tiles never rendered too. Whatever else a request may be goes on to the application
+behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cache import ByteBoundedLRU
+from server.cors import CorsPolicy, Headers
+from server.encode import MEDIA_TYPES
+from server.tilekey import TileKey
+
+# Headers and messages of one tile, about, beside its body.
+READY_OVERHEAD = 2048
+EMPTY: Message = {"type": "http.response.body", "body": b""}
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyTile:
+    """An encoded tile with its answer: `headers` without CORS, the two ASGI messages with it."""
+
+    body: bytes
+    etag: bytes
+    headers: Headers
+    start: Message
+    content: Message
+
+
+class ReadyTiles:
+    """The byte-bounded LRU of tiles ready to be sent, by canonical path, and the making of their headers."""
+
+    def __init__(self, max_bytes: int, seeds: Mapping[str, bytes], max_age: int, cors: CorsPolicy) -> None:
+        self.seeds = seeds
+        self.cors = cors
+        self.lru: ByteBoundedLRU[ReadyTile] = ByteBoundedLRU(
+            max_bytes, lambda t: len(t.body) + READY_OVERHEAD
+        )
+        self.get = self.lru.get
+        self._cache_control = (b"cache-control", b"public, max-age=%d" % max_age)
+
+    def etag(self, key: TileKey) -> bytes:
+        """The strong ETag (RFC 9110, 8.8.3) of a tile, rendered or not."""
+        return b'"' + key.digest(self.seeds).encode() + b'"'
+
+    def make(self, key: TileKey, body: bytes) -> ReadyTile:
+        """Builds the answer of `key` once and keeps it for the fast path."""
+        etag = self.etag(key)
+        headers = [
+            (b"content-type", MEDIA_TYPES[key.extension].encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"etag", etag),
+            self._cache_control,
+        ]
+        start = {"type": "http.response.start", "status": 200, "headers": headers + self.cors.always}
+        tile = ReadyTile(body, etag, headers, start, {"type": "http.response.body", "body": body})
+        self.lru.put(key.path, tile)
+        return tile
+
+    def not_modified(self, etag: bytes) -> Message:
+        """The start of a 304: the headers of the 200 that describe the representation kept by the client."""
+        headers = [(b"etag", etag), self._cache_control, *self.cors.always]
+        return {"type": "http.response.start", "status": 304, "headers": headers}
+
+
+class FastPath:
+    """The outermost ASGI application: tiles at hand and 304, GET and HEAD; all else is for `app`.
+
+    `api` is the FastAPI application inside of `app`, for those who want its routes or its OpenAPI document.
+    """
+
+    def __init__(self, app: ASGIApp, tiles: ReadyTiles, planet: str, api: FastAPI) -> None:
+        self.app = app
+        self.api = api
+        self.tiles = tiles
+        self._get = tiles.get
+        self._alias = f"/{planet}"
+        self._alias_slash = f"/{planet}/"
+        self._varies = not tiles.cors.any_origin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI connection."""
+        if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            await self.app(scope, receive, send)
+            return
+        path: str = scope["path"]
+        root = scope.get("root_path")
+        if root:
+            path = path.removeprefix(root)
+        tile = self._get(path)
+        if tile is None and path.startswith(self._alias_slash):
+            path = path.removeprefix(self._alias)
+            tile = self._get(path)
+        for name, value in scope["headers"]:
+            if name == b"if-none-match":
+                etag = tile.etag if tile is not None else self._etag(path)
+                # Our ETags are unique strings in quotes, so containment finds them in lists and behind W/
+                # alike.
+                if etag is not None and (etag in value or value.strip() == b"*"):
+                    await send(self._for_origin(self.tiles.not_modified(etag), scope))
+                    await send(EMPTY)
+                    return
+        if tile is None:
+            await self.app(scope, receive, send)
+            return
+        await send(self._for_origin(tile.start, scope) if self._varies else tile.start)
+        await send(tile.content if scope["method"] == "GET" else EMPTY)
+
+    def _etag(self, path: str) -> bytes | None:
+        key = TileKey.from_path(path)
+        return None if key is None else self.tiles.etag(key)
+
+    def _for_origin(self, start: Message, scope: Scope) -> Message:
+        added = self.tiles.cors.for_request(scope)
+        return {**start, "headers": start["headers"] + added} if added else start

@@ -1,0 +1,138 @@
+"""From a tile's key to its bytes: disk cache, then one rendering for all who ask, then encoding, off the
+event loop."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache import ByteStore, SingleFlight, run_in
+from model import Planet
+from model.errors import ModelError
+from server.encode import Encoder
+from server.errors import RenderError
+from server.fastpath import ReadyTile, ReadyTiles
+from server.tilekey import TILE_SIZE, TileKey
+
+logger = logging.getLogger(__name__)
+
+Made = dict[TileKey, ReadyTile]
+
+
+class TileRenderer:
+    """Makes tiles ready. Three kinds of threads: one that renders, those that encode, one that reads the
+    disk.
+
+    The planet is called from a single thread, for its convolutions use all cores already. `metatile` tiles a
+    side are rendered at one go and split. All coroutines must run in one event loop.
+    """
+
+    def __init__(
+        self,
+        planet: Planet,
+        encoder: Encoder,
+        ready: ReadyTiles,
+        disk: ByteStore | None,
+        metatile: int,
+        encoder_threads: int,
+    ) -> None:
+        self._planet = planet
+        self._encoder = encoder
+        self._ready = ready
+        self._disk = disk
+        self._metatile = metatile
+        self._tiles: SingleFlight[ReadyTile] = SingleFlight()
+        self._metatiles: SingleFlight[Made] = SingleFlight()
+        self._render_pool = ThreadPoolExecutor(1, "render")
+        self._encode_pool = ThreadPoolExecutor(encoder_threads, "encode")
+        self._disk_pool = ThreadPoolExecutor(1, "disk")
+
+    async def tile(self, key: TileKey) -> ReadyTile:
+        """The tile `key`, ready to be sent.
+
+        Raises:
+            RenderError: if it cannot be rendered at present.
+            ModelError: what the planet raises.
+        """
+        tile = self._ready.get(key.path)
+        if tile is not None:
+            return tile
+        return await self._tiles.do(key.path, lambda: self._load(key))
+
+    def close(self) -> None:
+        """Drops what is queued and waits for what has begun."""
+        for pool in (self._render_pool, self._encode_pool, self._disk_pool):
+            pool.shutdown(cancel_futures=True)
+
+    async def _load(self, key: TileKey) -> ReadyTile:
+        found = await run_in(self._disk_pool, lambda: self._find([key]))
+        if key in found:
+            return found[key]
+        size = self._metatile
+        corner = TileKey(key.zoom, key.x // size * size, key.y // size * size, key.extension)
+        made = await self._metatiles.do(corner.path, lambda: self._make(corner))
+        return made[key]
+
+    async def _make(self, corner: TileKey) -> Made:
+        keys = self._metatile_keys(corner)
+        if len(keys) > 1:
+            # Another tile's request may have made all of them since this one looked for its own.
+            found = await run_in(self._disk_pool, lambda: self._find(keys))
+            if len(found) == len(keys):
+                return found
+        pixels = await run_in(self._render_pool, lambda: self._render(corner))
+        return await run_in(self._encode_pool, lambda: self._finish(keys, pixels))
+
+    def _metatile_keys(self, corner: TileKey) -> list[TileKey]:
+        side = self._side(corner)
+        return [
+            TileKey(corner.zoom, corner.x + column, corner.y + row, corner.extension)
+            for row in range(side)
+            for column in range(side)
+        ]
+
+    def _side(self, corner: TileKey) -> int:
+        """Tiles a side of this metatile: at low zooms the whole world is less than one metatile."""
+        return min(self._metatile, 1 << corner.zoom)
+
+    def _find(self, keys: list[TileKey]) -> Made:
+        """Those of `keys` that memory or disk has."""
+        found: Made = {}
+        for key in keys:
+            tile = self._ready.get(key.path)
+            if tile is None and self._disk is not None:
+                stored = self._disk.get(key.digest(self._ready.seeds))
+                tile = None if stored is None else self._ready.make(key, stored)
+            if tile is not None:
+                found[key] = tile
+        return found
+
+    def _render(self, corner: TileKey) -> NDArray[np.uint8]:
+        side = self._side(corner) * TILE_SIZE
+        try:
+            return self._planet.read(corner.zoom, corner.x * TILE_SIZE, corner.y * TILE_SIZE, side, side)
+        except ModelError:
+            raise
+        except Exception as error:
+            # Memory of the device or the machine that has run out, most of all; another request may well
+            # succeed.
+            logger.exception("rendering %s failed", corner.path)
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise RenderError(
+                f"The tile could not be rendered ({reason}); try again in a few seconds."
+            ) from error
+
+    def _finish(self, keys: list[TileKey], pixels: NDArray[np.uint8]) -> Made:
+        """Splits, encodes and keeps."""
+        first, made = keys[0], Made()
+        for key in keys:
+            top, left = (key.y - first.y) * TILE_SIZE, (key.x - first.x) * TILE_SIZE
+            tile = pixels[top : top + TILE_SIZE, left : left + TILE_SIZE]
+            body = self._encoder.encode(np.ascontiguousarray(tile), key.extension)
+            if self._disk is not None:
+                self._disk.put(key.digest(self._ready.seeds), body)
+            made[key] = self._ready.make(key, body)
+        return made

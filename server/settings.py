@@ -1,0 +1,150 @@
+"""All settings, from environment variables with the prefix METAEARTH_; the command line's options overrule
+them."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "METAEARTH_"
+# Read by `model.base`, which knows no settings class: a variable with our prefix that is not a field.
+MODEL_VARIABLES = frozenset({"METAEARTH_BASE_PICTURE"})
+MIB = 1 << 20
+
+
+class SettingsError(Exception):
+    """A setting has a value that it cannot have; the text is one line that names it and says what it may
+    be."""
+
+
+def default_cache_dir() -> Path:
+    """The user's cache directory for MetaEarth, after the XDG Base Directory Specification."""
+    from model.base import default_cache_dir as of_model  # here, for it brings torch along
+
+    return of_model()
+
+
+class Settings(BaseSettings):
+    """Every setting of the server; each field is read from METAEARTH_ and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="address to listen on; 0.0.0.0 for all")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
+    public_url: str | None = Field(
+        None, description="address under which the world sees the server; by default that of the request"
+    )
+    planet: str = Field("earth", description="the planet to serve")
+    seed: int = Field(0, ge=0, lt=1 << 63, description="another seed, another world below the base zoom")
+    steps: int | None = Field(None, ge=1, le=16, description="sampler steps; by default chosen by device")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="auto: bf16 where the hardware has it"
+    )
+    weights: Path | None = Field(None, description="weights file (.safetensors); by default the one shipped")
+    cache_dir: Path = Field(
+        default_factory=default_cache_dir, description="directory of the caches: ~/.cache/metaearth"
+    )
+    tile_memory_mb: int = Field(256, ge=0, le=1 << 20, description="encoded tiles in memory, MiB")
+    tile_disk_mb: int = Field(4096, ge=0, le=1 << 24, description="encoded tiles on disk, MiB; 0 for none")
+    block_memory_mb: int = Field(256, ge=1, le=1 << 20, description="canonical blocks in memory, MiB")
+    block_disk_mb: int = Field(
+        4096, ge=0, le=1 << 24, description="canonical blocks on disk, MiB; 0 for none"
+    )
+    max_age: int = Field(604800, ge=0, le=31536000, description="Cache-Control max-age of a tile, seconds")
+    png_level: int = Field(1, ge=0, le=9, description="zlib level of PNG tiles")
+    jpeg_quality: int = Field(85, ge=1, le=95, description="quality of JPEG tiles")
+    webp_quality: int = Field(80, ge=1, le=100, description="quality of WebP tiles")
+    encoder_threads: int = Field(2, ge=1, le=64, description="threads that encode tiles")
+    metatile: Literal[1, 2, 4, 8] | None = Field(
+        None, description="tiles a side rendered at one go; by default 1 on a CPU, 2 on a GPU"
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",), description="origins that may read tiles, separated by commas; * for all"
+    )
+    attribution: str = Field(
+        "Synthetic imagery by MetaEarth Tiles, after NASA Blue Marble: no record of any real place",
+        description="the line that maps show",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is logged"
+    )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            scheme, _, host = origin.partition("://")
+            if origin != "*" and (scheme not in ("http", "https") or not host or "/" in host):
+                raise ValueError(f"{origin!r} is no origin; write * or such as https://maps.example.org")
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _check_public_url(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not value.startswith(("http://", "https://")) or any(c in value for c in " {}?#\"'<>"):
+            raise ValueError("must be an address such as https://tiles.example.org/earth")
+        return value.rstrip("/")
+
+    @field_validator("device")
+    @classmethod
+    def _check_device(cls, value: str) -> str:
+        kind, _, index = value.partition(":")
+        if value not in ("auto", "cpu", "cuda") and not (kind == "cuda" and index.isdecimal()):
+            raise ValueError("must be auto, cpu, cuda or cuda:N")
+        return value
+
+    @field_validator("metatile", mode="before")
+    @classmethod
+    def _number_from_text(cls, value: Any) -> Any:
+        # A Literal of integers does not take the "2" of an environment variable.
+        return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
+    @field_validator("cache_dir", "weights")
+    @classmethod
+    def _expand_home(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings from the environment, those given (and not None) instead of the environment's.
+
+    Raises:
+        SettingsError: if any has a bad value; one line that names each such variable.
+    """
+    try:
+        return Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        raise SettingsError("; ".join(_sentence(detail) for detail in error.errors())) from error
+
+
+def unknown_variables() -> list[str]:
+    """One sentence for each variable of the environment that has our prefix and is no setting: most are
+    misspelt."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | MODEL_VARIABLES
+    sentences = []
+    for variable in sorted(os.environ):
+        if variable.startswith(PREFIX) and variable not in known:
+            near = difflib.get_close_matches(variable, known, 1)
+            sentences.append(f"{variable} is not a setting" + (f"; did you mean {near[0]}?" if near else "."))
+    return sentences
+
+
+def _sentence(detail: Any) -> str:
+    name = PREFIX + str(detail["loc"][0]).upper() if detail["loc"] else "settings"
+    text = detail["msg"].removeprefix("Value error, ")
+    return f"{name}={detail['input']}: {text[0].lower()}{text[1:]}"

@@ -22,6 +22,7 @@ from PIL import Image
 
 from model.errors import BasePictureError, WindowError
 from model.grid import world_size
+from model.tone import tone_blue_marble
 
 BASE_ZOOM = 4
 SOURCE_VARIABLE = "METAEARTH_BASE_PICTURE"
@@ -211,13 +212,9 @@ def _kernel(
 
 
 def _tone(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Blue Marble, dark and without haze, brought to the tone of the finer imagery.
-
-    255 * (0.93 * v / 255 + (0.010, 0.015, 0.040)) ** 0.75, found by eye beside Sentinel-2 and Landsat.
-    """
-    grey = np.arange(255 * _STEPS_PER_LEVEL + 1) / (255.0 * _STEPS_PER_LEVEL)
-    haze = np.array([0.010, 0.015, 0.040])
-    curve = np.rint(255.0 * (0.93 * grey[:, None] + haze) ** 0.75).astype(np.uint8)
+    """`tone_blue_marble` by table, which is quicker than powers of 50 million numbers."""
+    grey = np.arange(255 * _STEPS_PER_LEVEL + 1) / _STEPS_PER_LEVEL
+    curve = tone_blue_marble(np.stack([grey, grey, grey], axis=-1))
     toned = np.empty(levels.shape, np.uint8)
     for top in range(0, levels.shape[0], _ROWS_AT_ONCE):
         here = slice(top, top + _ROWS_AT_ONCE)

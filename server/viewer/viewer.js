@@ -16,7 +16,7 @@ const SPIN_FOR = 90; // seconds
 const $ = (id) => document.getElementById(id);
 const body = document.body;
 const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-const narrow = matchMedia("(max-width: 640px)");
+const narrow = matchMedia("(max-width: 860px)");
 let toastTimer = 0;
 
 /** Shows a sentence for a moment; screen readers hear it. */
@@ -49,7 +49,7 @@ async function describePlanet() {
 /** The whole globe in the window, over Africa and Europe. */
 function overview() {
   const lat = 18;
-  const diameter = Math.min(innerWidth * 0.86, innerHeight * 0.72);
+  const diameter = Math.min(innerWidth * 0.9, innerHeight * 0.78);
   // At map zoom m the globe is 512 * 2^m / (pi * cos(lat)) px across, so that it meets Mercator's scale at the centre.
   return { lat, lon: 14, zoom: Math.log2((diameter * Math.PI * Math.cos((lat * Math.PI) / 180)) / 512) + 1, view: "globe" };
 }
@@ -67,16 +67,17 @@ function createMap(planet, start) {
     dragRotate: false,
     touchPitch: false,
     pitchWithRotate: false,
-    renderWorldCopies: true,
+    canvasContextAttributes: { antialias: true },
     attributionControl: false,
     style: {
       version: 8,
       projection: { type: start.view === "flat" ? "mercator" : "globe" },
-      light: { anchor: "map", position: [1.5, 90, 80] },
-      sky: { "atmosphere-blend": ["interpolate", ["linear"], ["zoom"], 0, 0.9, 4.5, 0.7, 6.5, 0] },
+      light: { anchor: "viewport", position: [1.5, 220, 30] },
+      sky: { "atmosphere-blend": ["interpolate", ["linear"], ["zoom"], 0, 0.6, 4.5, 0.5, 6.5, 0] },
       sources: {
-        planet: { ...raster, maxzoom: planet.maxzoom, attribution: planet.attribution || "" },
+        // In the order in which they ask for tiles: the cheap ones first.
         base: { ...raster, maxzoom: Math.min(BASE_ZOOM, planet.maxzoom) },
+        planet: { ...raster, maxzoom: planet.maxzoom, attribution: planet.attribution || "" },
       },
       layers: [
         { id: "sea", type: "background", paint: { "background-color": "#0c1a2c" } },
@@ -88,11 +89,11 @@ function createMap(planet, start) {
   });
   map.touchZoomRotate.disableRotation();
   map.keyboard.disableRotation();
-  map.addControl(new maplibregl.ScaleControl({ maxWidth: 110, unit: "metric" }), "bottom-right");
   map.addControl(
     new maplibregl.AttributionControl({ compact: narrow.matches, customAttribution: said ? [] : [synthetic] }),
     "bottom-right",
   );
+  map.addControl(new maplibregl.ScaleControl({ maxWidth: 110, unit: "metric" }), "bottom-right");
   map.getCanvas().setAttribute("aria-label", "Map of the synthetic Earth: arrow keys move, plus and minus zoom");
   return map;
 }
@@ -281,7 +282,8 @@ async function main() {
   connectControls(map, planet);
   $("view").setAttribute("aria-pressed", String(start.view === "globe"));
   watchTiles(map, "planet", reportTiles, (error) => toast(`A tile could not be made${error?.status ? ` (${error.status})` : ""}.`));
-  map.once("load", () => {
+  // Not "load", which waits for every tile: a page that opens far down shows its base picture meanwhile.
+  map.once("style.load", () => {
     body.dataset.state = "ready";
     if (!linked && !calm) spin(map);
   });

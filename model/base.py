@@ -137,9 +137,7 @@ def _decode(path: Path) -> NDArray[np.uint8]:
         with Image.open(path) as image:
             picture = np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BasePictureError(
-            f"The base picture {path} is not a readable picture: replace the file."
-        ) from error
+        raise BasePictureError(f"The base picture {path} is not a readable picture: replace the file.") from error
     if picture.shape[1] != 2 * picture.shape[0]:
         raise BasePictureError(
             f"The base picture {path} is {picture.shape[1]} x {picture.shape[0]}: it must show the whole "
@@ -191,9 +189,7 @@ def _bridge_antimeridian(part: NDArray[np.float32]) -> NDArray[np.float32]:
     return part
 
 
-def _kernel(
-    centres: NDArray[np.float64], scale: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _kernel(centres: NDArray[np.float64], scale: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Taps of Keys' cubic convolution (a = -1/2; Keys 1981) for samples at `centres`, in source pixels.
 
     `scale` is the number of source pixels per sample; where it is above 1, the kernel is that much wider,

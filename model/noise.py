@@ -65,10 +65,7 @@ def world_noise(
         float32 [3, h, w] on `device`.
     """
     key = noise_key(seed, zoom, stream)
-    bits = (
-        _axis_keys(_absorb(key, 0), rows, device)[:, None]
-        + _axis_keys(_absorb(key, 1), cols, device)[None, :]
-    )
+    bits = _axis_keys(_absorb(key, 0), rows, device)[:, None] + _axis_keys(_absorb(key, 1), cols, device)[None, :]
     _mix_(bits)
     height, width = bits.shape
     bits = bits.view(-1)

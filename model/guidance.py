@@ -1,0 +1,55 @@
+"""What the denoiser is told besides the parent: ground resolution by row, and how far to distrust the parent's finest detail."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.denoiser import ALIGNMENT, MAX_CONDITION_LEVEL
+from model.grid import ground_resolution, mirror_rows, world_size
+
+RECIPE = 1
+"""Goes up when anything below changes what is generated; part of a planet's identity."""
+
+LEVEL_REACH = 2
+"""Parent pixels around a pixel that its conditioning level depends on."""
+
+_ONE_ROW_FROM = 12
+"""From this zoom on the resolution changes by less than 0.2 % over a block, and one value serves a window."""
+
+# Amplitude of conditioning noise by the child's log2 metres per pixel: little on coarse real parents, much on generated ones.
+_LEVEL_GSD = np.array([-3.0, 0.0, 3.0, 5.0, 7.0, 9.0, 11.5])
+_LEVEL = np.array([0.08, 0.08, 0.08, 0.08, 0.08, 0.03, 0.01])
+
+
+def resolution_rows(zoom: int, top: int, height: int) -> NDArray[np.float32]:
+    """log2 metres per pixel for a window of rows at ``zoom``: one value per `ALIGNMENT` rows, or one in all at deep zooms.
+
+    The window may reach beyond the poles, where rows are mirrored. Shape [height / ALIGNMENT] or [1].
+    """
+    if zoom >= _ONE_ROW_FROM:
+        rows = np.array([top + height // 2])
+    else:
+        rows = np.arange(top, top + height, ALIGNMENT) + ALIGNMENT // 2
+    rows = mirror_rows(rows, world_size(zoom))
+    return np.log2(ground_resolution(zoom, rows)).astype(np.float32)
+
+
+def condition_level(wide: Tensor, margin: int, log2_gsd: Tensor) -> Tensor:
+    """Amplitude of the conditioning noise [B, 1, h, w] for parents [B, 3, h + 2 margin, w + 2 margin] on [-1, 1].
+
+    ``log2_gsd`` [B, R]: of the child, R = 1 or h / 2. By resolution, and less on water (where noise becomes waves of land), from
+    the parent's colour around each pixel: a pure and smooth function of pixels within `LEVEL_REACH` <= ``margin``.
+    """
+    by_gsd = np.interp(log2_gsd.cpu().numpy(), _LEVEL_GSD, _LEVEL).astype(np.float32)
+    level = torch.from_numpy(by_gsd).to(wide.device)[:, None, :, None]
+    if level.shape[2] > 1:
+        level = level.repeat_interleave(2, 2)
+    smooth = F.avg_pool2d(wide, 2 * LEVEL_REACH + 1, stride=1)
+    spare = margin - LEVEL_REACH
+    red, green, blue = smooth[..., spare : smooth.shape[2] - spare, spare : smooth.shape[3] - spare].unbind(1)
+    water = torch.sigmoid((blue - torch.maximum(red, green) - 0.06) * 40)[:, None]
+    return (level * (1 - 0.85 * water)).clamp(0, MAX_CONDITION_LEVEL)

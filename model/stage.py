@@ -1,0 +1,41 @@
+"""Arithmetic of one stage of the cascade: enlarge a parent, tie a child to it, quantise."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+ENLARGE_MARGIN = 2
+"""Parent pixels that `enlarge` needs beyond a window for its result not to depend on the window's border."""
+
+
+def enlarge(parent: Tensor) -> Tensor:
+    """Bicubic 4x enlargement [B, 3, h, w] -> [B, 3, 4h, 4w]; pixels are areas (no align_corners)."""
+    return F.interpolate(parent, scale_factor=4, mode="bicubic", align_corners=False)
+
+
+def project(image: Tensor, parent: Tensor) -> Tensor:
+    """Tie ``image`` [B, 3, 4h, 4w] to ``parent`` [B, 3, h, w], both on [-1, 1]: every 4x4 block gets the parent pixel's mean.
+
+    A block that would leave [-1, 1] keeps its mean and loses contrast instead (its deviations are scaled down together), so
+    that clipping never shifts the mean.
+    """
+    deviation = image - _repeat(F.avg_pool2d(image, 4))
+    highest = F.max_pool2d(deviation, 4).clamp(min=1e-6)
+    lowest = F.max_pool2d(-deviation, 4).clamp(min=1e-6)
+    room = ((1 - parent) / highest).minimum((1 + parent) / lowest).clamp(0, 1)
+    return _repeat(parent) + deviation * _repeat(room)
+
+
+def to_unit(pixels: Tensor) -> Tensor:
+    """uint8 [0, 255] -> float32 [-1, 1]."""
+    return pixels.float() / 127.5 - 1
+
+
+def to_bytes(image: Tensor) -> Tensor:
+    """Float [-1, 1] -> uint8 [0, 255], rounded to nearest."""
+    return ((image.float().clamp(-1, 1) + 1) * 127.5).round().byte()
+
+
+def _repeat(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=4, mode="nearest")

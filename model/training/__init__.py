@@ -1,0 +1,1 @@
+"""Training of the denoiser: imagery, flow-matching loss, EMA, checkpoints, evaluation."""

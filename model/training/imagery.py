@@ -1,0 +1,206 @@
+"""Training imagery: a folder with a ``manifest.csv``, and a sampler of crops balanced over resolutions and sources."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from model.tone import tone_blue_marble
+
+HOLDOUT_LIST = Path(__file__).parent / "holdout.txt"
+COARSE = "nasa-bmng"
+"""The source that carries hill shading (no flips or rotations) and Blue Marble's tone (brought to the others')."""
+
+MAX_REDUCTION = 8
+
+
+class ImageryError(Exception):
+    """The imagery folder or its manifest cannot be used; the text says why."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One contiguous image: uint8 [3, H, W], metres per pixel at its middle row, projection, source, file and cell index."""
+
+    name: str
+    source: str
+    projection: str
+    gsd: float
+    pixels: Tensor
+
+    def ground_resolution(self, row: float) -> float:
+        """Metres per pixel at a row. The two global files state the equator's: Mercator shrinks both ways with latitude,
+        equirectangular only east-west (the geometric mean is returned)."""
+        height = self.pixels.shape[1]
+        if "global_mercator_z5" in self.name:
+            y = (1280 + row) / 8192
+            return self.gsd / math.cosh(math.pi * (1 - 2 * y))
+        if self.projection == "equirectangular":
+            return self.gsd * math.sqrt(math.cos(math.pi * (0.5 - row / height)))
+        return self.gsd
+
+
+def holdout_names(path: Path = HOLDOUT_LIST) -> frozenset[str]:
+    """Names (relative to the imagery folder) of the images that are never trained on."""
+    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
+    return frozenset(line for line in lines if line)
+
+
+def load_pictures(folder: Path, holdout: bool = False, min_side: int = 64) -> list[Picture]:
+    """Read the images of ``folder/manifest.csv``: the training ones, or those held out. Sheets are split into their cells.
+
+    The manifest's columns: file, gsd_m, width, height, cell_px (0: contiguous), source, projection. Sheet cells and images with
+    a side under ``min_side`` are left out. Raises `ImageryError`.
+    """
+    manifest = folder / "manifest.csv"
+    if not manifest.is_file():
+        raise ImageryError(f"{manifest} does not exist; point --imagery at a folder with a manifest.csv.")
+    excluded = holdout_names()
+    pictures: list[Picture] = []
+    with manifest.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        try:
+            name, gsd, cell = row["file"], float(row["gsd_m"]), int(float(row["cell_px"] or 0))
+            source, projection = row["source"], row.get("projection") or ""
+        except (KeyError, ValueError) as error:
+            raise ImageryError(
+                f"{manifest} has a row that cannot be read ({error}); see the format in docs/training.md."
+            ) from error
+        if (name in excluded) != holdout or not name.lower().endswith((".jpg", ".jpeg", ".png", ".tif")):
+            continue
+        pixels = _read(folder / name)
+        if source == COARSE:
+            pixels = tone_blue_marble(pixels)
+        if "equirect" in name:
+            projection = "equirectangular"
+            height = pixels.shape[0]
+            pixels = pixels[height // 6 : -height // 6]  # beyond 60 degrees its pixels are far from square
+        for index, part in enumerate(_cells(pixels, cell)):
+            if min(part.shape[:2]) >= min_side:
+                tensor = torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1)))
+                pictures.append(Picture(f"{name}#{index}" if cell else name, source, projection, gsd, tensor))
+    if not pictures:
+        raise ImageryError(
+            f"{manifest} lists no {'held-out' if holdout else 'training'} image of at least {min_side} px a side."
+        )
+    return pictures
+
+
+def _read(path: Path) -> np.ndarray:
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        return np.asarray(Image.open(path).convert("RGB"))
+    except OSError as error:
+        raise ImageryError(f"{path} cannot be read as an image ({error}).") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+def _cells(pixels: np.ndarray, cell: int) -> Iterator[np.ndarray]:
+    if not cell:
+        yield pixels
+        return
+    for y in range(0, pixels.shape[0] - cell + 1, cell):
+        for x in range(0, pixels.shape[1] - cell + 1, cell):
+            yield pixels[y : y + cell, x : x + cell]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A picture reduced by an integer factor, as one way to get a crop of a resolution band."""
+
+    picture: Picture
+    reduction: int
+
+    @property
+    def megapixels(self) -> float:
+        """Its size after the reduction."""
+        return self.picture.pixels.shape[1:].numel() / self.reduction**2 / 1e6
+
+
+class Group:
+    """The candidates of one source in one band: drawn by the square root of their size; the source by that of all of them, so
+    that one large photograph is not shown a thousand times as often as a small one."""
+
+    def __init__(self, candidates: list[Candidate]) -> None:
+        self.candidates = candidates
+        self.cumulative = list(itertools.accumulate(c.megapixels**0.5 for c in candidates))
+        self.megapixels = sum(c.megapixels for c in candidates)
+        self.weight = min(self.megapixels, 20.0) ** 0.5 + 0.1
+
+    def draw(self, rng: random.Random) -> Candidate:
+        """One candidate."""
+        return rng.choices(self.candidates, cum_weights=self.cumulative)[0]
+
+
+class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
+    """Endless crops (float [3, size, size] on [-1, 1], log2 of metres per pixel, band): first a one-octave band of
+    ground resolution is drawn, then a source that reaches it (box-averaging by 1, 2, 4 or 8), then an image, then a place."""
+
+    def __init__(self, pictures: list[Picture], size: int, seed: int = 0) -> None:
+        super().__init__()
+        self.size, self.seed = size, seed
+        bands: dict[int, dict[str, list[Candidate]]] = {}
+        for picture in pictures:
+            side = min(picture.pixels.shape[1:])
+            reduction = 1
+            while reduction <= MAX_REDUCTION and side >= size * reduction:
+                band = round(math.log2(picture.gsd * reduction))
+                bands.setdefault(band, {}).setdefault(picture.source, []).append(Candidate(picture, reduction))
+                reduction *= 2
+        if not bands:
+            raise ImageryError(f"No image has a side of at least {size} px; use a smaller crop or larger images.")
+        self.bands = {band: [Group(candidates) for candidates in bands[band].values()] for band in sorted(bands)}
+        self._band_weights = [_band_weight(band, groups) for band, groups in self.bands.items()]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, float, int]]:
+        worker = torch.utils.data.get_worker_info()
+        rng = random.Random(self.seed * 1009 + (worker.id if worker else 0))
+        while True:
+            yield self.crop(rng)
+
+    def crop(self, rng: random.Random) -> tuple[Tensor, float, int]:
+        """One crop, its log2 ground resolution, and the band it was drawn for. Nearly flat crops are mostly drawn again."""
+        while True:
+            band = rng.choices(list(self.bands), self._band_weights)[0]
+            groups = self.bands[band]
+            candidate = rng.choices(groups, [group.weight for group in groups])[0].draw(rng)
+            pixels, span = candidate.picture.pixels, self.size * candidate.reduction
+            top = rng.randrange(pixels.shape[1] - span + 1)
+            left = rng.randrange(pixels.shape[2] - span + 1)
+            image = pixels[:, top : top + span, left : left + span].float() / 127.5 - 1
+            if candidate.reduction > 1:
+                image = F.avg_pool2d(image[None], candidate.reduction)[0]
+            if image.std() < 0.015 and rng.random() < 0.8:
+                continue
+            gsd = candidate.picture.ground_resolution(top + span / 2) * candidate.reduction
+            return self._augment(image, candidate.picture.source, rng), math.log2(gsd), band
+
+    @staticmethod
+    def _augment(image: Tensor, source: str, rng: random.Random) -> Tensor:
+        if source != COARSE:  # relief is lit from the north-west there
+            dims = [dim for dim in (1, 2) if rng.random() < 0.5]
+            image = image.flip(dims) if dims else image
+            if rng.random() < 0.5:
+                image = image.transpose(1, 2)
+        shift = torch.tensor([rng.gauss(0, 0.04) for _ in range(3)])
+        return (image + 1) * rng.uniform(0.75, 1.2) - 1 + shift[:, None, None]
+
+
+def _band_weight(band: int, groups: list[Group]) -> float:
+    """Bands of the generated zooms (0.15 m to 2.4 km) count fully, coarser and finer ones a little; so do thin bands."""
+    inside = 1.0 if -2.5 <= band <= 11.5 else 0.35
+    return inside * math.sqrt(min(1.0, sum(group.megapixels for group in groups)))

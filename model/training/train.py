@@ -1,0 +1,234 @@
+"""The training loop: from an imagery folder to a weights file, resumable at any time.
+
+    python -m model.training.train --imagery FOLDER --out runs/earth --minutes 90
+
+writes ``checkpoint.pt`` (all that is needed to go on), ``log.jsonl`` (loss by noise level and resolution) and ``ema.safetensors``
+(the weights to ship). Started again with the same ``--out`` it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from model.denoiser import Denoiser, DenoiserConfig
+from model.training.imagery import CropSampler, ImageryError, load_pictures
+from model.training.loss import LossTable, flow_loss
+from model.training.warm_start import load_initial
+from model.weights import save_weights
+
+SMALL_CROP = 64
+"""Side of the small crops that every `SMALL_EVERY`-th step uses: sheets of 64 and 100 px cells fit no larger one."""
+SMALL_EVERY = 6
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One run. ``minutes`` (of training time over all resumes) or ``steps`` ends it and shapes the learning rate's cosine."""
+
+    imagery: Path
+    out: Path
+    minutes: float | None = None
+    steps: int = 20_000
+    batch: int = 8
+    crop: int = 160
+    learning_rate: float = 6e-4
+    ema: float = 0.9995
+    seed: int = 0
+    init: Path | None = None
+    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    workers: int = 0
+    compile: bool = False
+    log_every: int = 100
+    checkpoint_every: int = 200
+
+
+@dataclass
+class Progress:
+    """What a checkpoint counts: optimiser steps and seconds trained."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Network, optimiser, EMA and data of one run; `run` trains until the budget is spent."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+        self.progress = Progress()
+        self.table = LossTable()
+        torch.manual_seed(config.seed)
+        self.denoiser = Denoiser(DenoiserConfig()).to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.started_from = "random initialisation"
+        if config.init is not None:
+            self.denoiser.load_state_dict(load_initial(config.init, self.denoiser.config))
+            self.started_from = config.init.name
+        self.ema = {name: value.detach().clone() for name, value in self.denoiser.state_dict().items()}
+        self.optimiser = torch.optim.AdamW(
+            self.denoiser.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
+        )
+        self.checkpoint = config.out / "checkpoint.pt"
+        if self.checkpoint.is_file():
+            self._resume()
+        # A resumed run must see new crops and noise, not those of its start.
+        self.generator = torch.Generator().manual_seed(config.seed * 7919 + self.progress.step)
+
+    def run(self) -> Path:
+        """Train, log and checkpoint; returns the path of the EMA weights. Raises `ImageryError` for unusable imagery."""
+        config = self.config
+        config.out.mkdir(parents=True, exist_ok=True)
+        forward = torch.compile(self.denoiser) if config.compile else self.denoiser
+        autocast = _autocast(config.device)
+        batches, small = self._loaders()
+        unit, total = ("min", config.minutes) if config.minutes else ("step", float(config.steps))
+        began, before = time.monotonic(), self.progress.seconds
+        bar = tqdm(total=round(total), unit=unit, initial=round(min(self._spent(), total)), dynamic_ncols=True)
+        average: float | None = None
+        while self._spent() < total:
+            step = self.progress.step
+            child, log2_gsd, _ = next(small if step % SMALL_EVERY == SMALL_EVERY - 1 else batches)
+            rate = self._rate(self._spent() / total)
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            child, log2_gsd = child.to(config.device), log2_gsd.float().to(config.device)
+            loss, error, energy, t = flow_loss(forward, child, log2_gsd, self.generator, autocast)
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), 1.0)
+            self.optimiser.step()
+            self._average()
+            self.progress.step += 1
+            self.progress.seconds = before + time.monotonic() - began
+            self.table.add(error, energy, t, log2_gsd)
+            average = loss.item() if average is None else 0.98 * average + 0.02 * loss.item()
+            bar.n = min(round(self._spent(), 1), round(total))
+            bar.set_postfix(step=self.progress.step, loss=f"{average:.4f}", lr=f"{rate:.1e}")
+            if self.progress.step % config.log_every == 0:
+                self._log(average, rate)
+            if self.progress.step % config.checkpoint_every == 0:
+                self._save()
+        bar.close()
+        self._save()
+        return config.out / "ema.safetensors"
+
+    def _loaders(self) -> tuple[Iterator[tuple[Tensor, Tensor, Tensor]], Iterator[tuple[Tensor, Tensor, Tensor]]]:
+        config = self.config
+        pictures = load_pictures(config.imagery)
+        seed = config.seed + self.progress.step
+
+        def loader(size: int, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+            sampler = CropSampler(pictures, size, seed)
+            options = {"batch_size": batch, "num_workers": config.workers, "persistent_workers": config.workers > 0}
+            return iter(DataLoader(sampler, pin_memory=config.device.startswith("cuda"), **options))  # type: ignore[arg-type]
+
+        return loader(config.crop, config.batch), loader(SMALL_CROP, config.batch * (config.crop // SMALL_CROP) ** 2)
+
+    def _spent(self) -> float:
+        return self.progress.seconds / 60 if self.config.minutes else float(self.progress.step)
+
+    def _rate(self, done: float) -> float:
+        warm = min(1.0, (self.progress.step + 1) / 100)
+        return self.config.learning_rate * warm * (0.5 * (1 + math.cos(math.pi * min(done, 1.0))) * 0.97 + 0.03)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        step = self.progress.step
+        keep = min(self.config.ema, (step + 1) / (step + 10))
+        for name, value in self.denoiser.state_dict().items():
+            self.ema[name].lerp_(value, 1 - keep)
+
+    def _log(self, loss: float, rate: float) -> None:
+        record = {
+            "step": self.progress.step,
+            "minutes": round(self.progress.seconds / 60, 2),
+            "loss": round(loss, 5),
+            "lr": rate,
+            "unexplained": self.table.rows(),
+        }
+        with (self.config.out / "log.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def _save(self) -> None:
+        state = {
+            "denoiser": self.denoiser.state_dict(),
+            "ema": self.ema,
+            "optimiser": self.optimiser.state_dict(),
+            "progress": vars(self.progress),
+            "started_from": self.started_from,
+        }
+        partial = self.checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        os.replace(partial, self.checkpoint)
+        provenance = {
+            "data": str(self.config.imagery.name),
+            "license": "CC-BY-SA-4.0",
+            "recipe": f"flow matching, {self.progress.step} steps, {self.progress.seconds / 60:.0f} min, from {self.started_from}",
+            "commit": _commit(),
+        }
+        save_weights(self.config.out / "ema.safetensors", self.ema, self.denoiser.config, provenance)
+
+    def _resume(self) -> None:
+        state = torch.load(self.checkpoint, map_location=self.config.device, weights_only=True)
+        self.denoiser.load_state_dict(state["denoiser"])
+        self.ema = state["ema"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.progress = Progress(**state["progress"])
+        self.started_from = state["started_from"]
+
+
+def train(config: TrainConfig) -> Path:
+    """Train (or go on training) one run and return the path of its EMA weights."""
+    return Trainer(config).run()
+
+
+def _autocast(device: str) -> torch.dtype | None:
+    """bf16 on a GPU or an AMX processor; elsewhere float32, which is faster there (bench/floor.py)."""
+    if device.startswith("cuda") or torch.cpu._is_amx_tile_supported():
+        return torch.bfloat16
+    return None
+
+
+def _commit() -> str:
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line of ``python -m model.training.train``."""
+    defaults = TrainConfig(Path(), Path())
+    parser = argparse.ArgumentParser(description="Train the denoiser on a folder of imagery.")
+    parser.add_argument("--imagery", type=Path, required=True, help="folder with a manifest.csv")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing one is resumed")
+    parser.add_argument("--init", type=Path, help="weights file to start from")
+    parser.add_argument("--minutes", type=float, help="training time over all resumes (default: --steps decides)")
+    for name in ("steps", "batch", "crop", "seed", "workers"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
+    parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
+    parser.add_argument("--device", default=defaults.device)
+    parser.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler on the CPU)")
+    try:
+        path = train(TrainConfig(**vars(parser.parse_args(arguments))))
+    except ImageryError as error:
+        parser.exit(2, f"{error}\n")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

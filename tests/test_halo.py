@@ -1,0 +1,64 @@
+"""The halo is wide enough: a window across block borders agrees with the blocks to half a grey level at every step count."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from model import Planet, open_planet
+from model.engine import HALO, PARENT_MARGIN, Engine
+from model.planet import Place
+from model.store import BLOCK
+
+ORACLE_HALO = 96
+CASES = [  # (zoom, block row, block column): coasts, mountains, ice, sea, the antimeridian, one zoom each
+    (6, 45, 66),
+    (8, 180, 268),
+    (10, 812, 1143),
+    (12, 2900, 4310),
+    (14, 11620, 17190),
+    (16, 52011, 40021),
+    (18, 210044, 271017),
+    (6, 40, 127),
+]
+
+
+@pytest.fixture(scope="module")
+def planet() -> Planet:
+    return open_planet("earth", steps=1, device="cpu")
+
+
+def rendered(planet: Planet, steps: int, place: Place) -> torch.Tensor:
+    """float [3, side, side] in grey levels, before rounding, of one window at ``steps``."""
+    engine = Engine(planet.weights.denoiser, planet.compute, planet.seed, steps)
+    side = len(place.parent_rows)
+    parent = planet.read(place.zoom - 2, place.left // 4 - PARENT_MARGIN, place.top // 4 - PARENT_MARGIN, side, side)
+    return (engine.generate([place.window(parent)])[0] + 1) * 127.5
+
+
+@pytest.mark.parametrize("steps", range(1, 17))
+def test_blocks_agree_with_a_window_across_their_border(planet: Planet, steps: int) -> None:
+    zoom, row, col = CASES[steps % len(CASES)]
+    side = 2 * BLOCK + 2 * ORACLE_HALO
+    oracle = rendered(planet, steps, Place(zoom, row * BLOCK - ORACLE_HALO, col * BLOCK - ORACLE_HALO, side))
+    inner = oracle[:, ORACLE_HALO:-ORACLE_HALO, ORACLE_HALO:-ORACLE_HALO]
+    for index in [(row, col), (row + 1, col + 1)]:
+        block = rendered(planet, steps, Place.of_block(zoom, index))[:, HALO:-HALO, HALO:-HALO]
+        at = [(i - first) * BLOCK for i, first in zip(index, (row, col), strict=True)]
+        expected = inner[:, at[0] : at[0] + BLOCK, at[1] : at[1] + BLOCK]
+        error = (block - expected).abs().max().item()
+        assert error <= 0.5, f"{error:.2f} grey levels at zoom {zoom}, {steps} steps"
+
+
+def test_no_jump_over_block_borders(planet: Planet) -> None:
+    """DESIGN M5: steps between neighbouring pixels are no larger over block borders than elsewhere (|z| < 3)."""
+    pixels = planet.read(10, 1143 * BLOCK - 64, 812 * BLOCK - 64, 6 * BLOCK, 4 * BLOCK).astype(np.float64)
+    for axis in (0, 1):
+        jumps = np.abs(np.diff(pixels, axis=axis)).mean((1 - axis, 2))
+        at = (np.arange(len(jumps)) + 1 + BLOCK - 64) % BLOCK == 0
+        # A parent pixel's border falls on every fourth line: compare like with like.
+        phase = (np.arange(len(jumps)) + 1) % 4 == 0
+        others = jumps[phase & ~at]
+        z = (jumps[at].mean() - others.mean()) / (others.std() / np.sqrt(at.sum()))
+        assert abs(z) < 3, f"axis {axis}: z = {z:.1f}"

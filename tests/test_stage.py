@@ -1,0 +1,108 @@
+"""Sampler, projection, guidance and the fused denoiser."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model import guidance
+from model.denoiser import Denoiser, DenoiserConfig
+from model.inference import InferenceDenoiser
+from model.precision import choose_compute
+from model.sampler import sample, times
+from model.stage import enlarge, project, to_bytes, to_unit
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 16])
+def test_times_fall_from_noise_to_image(steps: int) -> None:
+    grid = times(steps)
+    assert grid[0] == 1 and grid[-1] == 0 and len(grid) == steps + 1
+    assert all(a > b for a, b in zip(grid, grid[1:], strict=False))
+
+
+def test_the_sampler_is_exact_for_a_point_and_converges_for_a_gaussian() -> None:
+    noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    point = torch.full_like(noise, 0.3)
+    assert torch.allclose(sample(lambda z, t: point, noise, 4), point)
+    # Data N(0, s^2): the flow's exact denoiser is linear, its exact solution scales noise to s.
+    s = 0.5
+
+    def posterior(z: torch.Tensor, t: float) -> torch.Tensor:
+        return z * ((1 - t) * s**2 / ((1 - t) ** 2 * s**2 + t**2))
+
+    errors = [abs(sample(posterior, noise, steps).std().item() / noise.std().item() - s) for steps in (2, 4, 8, 16)]
+    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.05
+
+
+def test_projection_ties_every_block_to_its_parent_even_where_it_would_clip() -> None:
+    generator = torch.Generator().manual_seed(1)
+    parent = to_unit(torch.randint(0, 256, (2, 3, 8, 8), generator=generator, dtype=torch.uint8))
+    image = enlarge(parent) + torch.randn(2, 3, 32, 32, generator=generator)
+    tied = project(image, parent)
+    assert tied.abs().max() <= 1 + 1e-5
+    assert torch.allclose(F.avg_pool2d(tied, 4), parent, atol=1e-5)
+    mean = F.avg_pool2d(to_bytes(tied).float(), 4)
+    assert (mean - (parent + 1) * 127.5).abs().max() <= 0.51
+
+
+def test_bytes_round_trip() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    assert torch.equal(to_bytes(to_unit(levels)), levels)
+
+
+def random_denoiser() -> Denoiser:
+    generator = torch.Generator().manual_seed(2)
+    denoiser = Denoiser(DenoiserConfig(quarter=32, eighth=48, half=16, embedding=32))
+    with torch.no_grad():
+        for parameter in denoiser.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * (0.5 / math.sqrt(parameter[0].numel())))
+    return denoiser
+
+
+def test_fused_and_plain_denoisers_agree() -> None:
+    compute = choose_compute("cpu", "fp32")
+    network = InferenceDenoiser(random_denoiser(), compute)
+    if not network.fuses:
+        pytest.skip("this torch build has no oneDNN fused convolutions")
+    g = torch.Generator().manual_seed(3)
+    x, parent, level = torch.randn(1, 3, 64, 64, generator=g), torch.randn(1, 3, 16, 16, generator=g), torch.rand(1, 1, 16, 16)
+    gsd = torch.tensor([[4.0]])
+    fused = network(x, parent, level, 0.7, gsd)
+    rowwise = network(x, parent, level, 0.7, gsd.expand(1, 8))
+    assert fused.std() > 0.05 and torch.allclose(fused, rowwise, atol=1e-4)
+
+
+def test_the_denoiser_is_told_resolution_time_and_noise_level() -> None:
+    network = InferenceDenoiser(random_denoiser(), choose_compute("cpu", "fp32"))
+    g = torch.Generator().manual_seed(4)
+    x, parent = torch.randn(1, 3, 64, 64, generator=g), torch.randn(1, 3, 16, 16, generator=g)
+    zero, one = torch.zeros(1, 1, 16, 16), torch.ones(1, 1, 16, 16)
+    plain = network(x, parent, zero, 0.7, torch.tensor([[4.0]]))
+    for other in (
+        network(x, parent, zero, 0.7, torch.tensor([[7.0]])),
+        network(x, parent, zero, 0.2, torch.tensor([[4.0]])),
+        network(x, parent, one, 0.7, torch.tensor([[4.0]])),
+    ):
+        assert (other - plain).abs().max() > 1e-3
+
+
+def test_resolution_is_smooth_in_the_row_and_true() -> None:
+    rows = guidance.resolution_rows(6, 4096 - 64, 192)
+    assert rows.shape == (24,) and np.abs(np.diff(rows, 2)).max() < 1e-3
+    across = guidance.resolution_rows(6, 4096 - 64 + 128, 192)
+    assert np.array_equal(rows[16:], across[:8])
+    equator = guidance.resolution_rows(20, (256 << 19) - 96, 192)
+    assert equator.shape == (1,) and abs(equator[0] - math.log2(156543.034 / 2**20)) < 1e-4
+
+
+def test_noise_level_is_low_on_water() -> None:
+    sea = torch.tensor([20, 40, 90]).view(1, 3, 1, 1).expand(1, 3, 24, 24)
+    land = torch.tensor([81, 101, 60]).view(1, 3, 1, 1).expand(1, 3, 24, 24)
+    gsd = torch.tensor([[4.0]])
+    level = [guidance.condition_level(to_unit(colour), 4, gsd) for colour in (sea, land)]
+    assert level[0].shape == (1, 1, 16, 16)
+    assert level[0].max() < 0.5 * level[1].min()

@@ -24,7 +24,7 @@ PARENT_MARGIN = ENLARGE_MARGIN + LEVEL_REACH
 """Parent pixels that a window needs beyond its own on every side."""
 
 HALO = 32
-"""Child pixels around a canonical block that its window computes and drops, for all steps together (measured: tests/test_halo.py)."""
+"""Child pixels around a canonical block that its window computes and drops, for all steps together (tests/test_halo.py)."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Window:
     """One window of one stage: what its child pixels are made from.
 
     ``parent``: uint8 [h + 2 m, w + 2 m, 3] with m = `PARENT_MARGIN`. ``rows`` [4h], ``cols`` [4w]: world indices of the child's
-    pixels, ``parent_rows`` [h + 2 m], ``parent_cols`` [w + 2 m]: those of the parent's, all already wrapped and mirrored: they fix
-    the noise. ``zoom``: the child's. ``log2_gsd``: [1] or [4h / 8], metres per child pixel.
+    pixels, ``parent_rows`` [h + 2 m], ``parent_cols`` [w + 2 m]: those of the parent's, all wrapped and mirrored: they fix the
+    noise. ``zoom``: the child's. ``log2_gsd``: [1] or [4h / 8], metres per child pixel.
     """
 
     parent: Pixels

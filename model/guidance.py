@@ -1,4 +1,4 @@
-"""What the denoiser is told besides the parent: ground resolution by row, and how far to distrust the parent's finest detail."""
+"""What the denoiser is told besides the parent: ground resolution by row, and how far to distrust fine detail in it."""
 
 from __future__ import annotations
 
@@ -30,18 +30,15 @@ def resolution_rows(zoom: int, top: int, height: int) -> NDArray[np.float32]:
 
     The window may reach beyond the poles, where rows are mirrored. Shape [height / ALIGNMENT] or [1].
     """
-    if zoom >= _ONE_ROW_FROM:
-        rows = np.array([top + height // 2])
-    else:
-        rows = np.arange(top, top + height, ALIGNMENT) + ALIGNMENT // 2
-    rows = mirror_rows(rows, world_size(zoom))
+    step = height if zoom >= _ONE_ROW_FROM else ALIGNMENT
+    rows = mirror_rows(np.arange(top, top + height, step) + step // 2, world_size(zoom))
     return np.log2(ground_resolution(zoom, rows)).astype(np.float32)
 
 
 def condition_level(wide: Tensor, margin: int, log2_gsd: Tensor) -> Tensor:
-    """Amplitude of the conditioning noise [B, 1, h, w] for parents [B, 3, h + 2 margin, w + 2 margin] on [-1, 1].
+    """Conditioning noise's amplitude [B, 1, h, w] for parents [B, 3, h + 2 margin, w + 2 margin].
 
-    ``log2_gsd`` [B, R]: of the child, R = 1 or h / 2. By resolution, and less on water (where noise becomes waves of land), from
+    ``log2_gsd`` [B, R]: of the child, R = 1 or h / 2. By resolution, and less on water (noise becomes waves of land there), from
     the parent's colour around each pixel: a pure and smooth function of pixels within `LEVEL_REACH` <= ``margin``.
     """
     by_gsd = np.interp(log2_gsd.cpu().numpy(), _LEVEL_GSD, _LEVEL).astype(np.float32)

@@ -48,7 +48,7 @@ class PlanetInfo:
 
 
 class Planet:
-    """An endless image. Even zooms above the base are generated, odd ones are their 2x2 means, the rest is the base picture's."""
+    """An endless image: even zooms above the base are generated, odd ones are 2x2 means, the rest is the base picture's."""
 
     def __init__(
         self, name: str, seed: int, base: BasePicture, weights: Weights, compute: Compute, steps: int, blocks: Blocks
@@ -228,9 +228,10 @@ def open_planet(
 ) -> Planet:
     """Open a planet by name; the way in for the server, the command line and scripts.
 
-    ``seed``: any 64-bit integer. ``steps``: sampler steps, 1 to 16 (default: by device). ``weights``: a safetensors file (default:
-    the one that ships). ``device``, ``precision``: see `model.precision.choose_compute`. ``cache_dir``: where the reprojected base
-    picture is kept (default: the user's cache directory). ``store``: keeps generated blocks beyond ``memory_bytes`` of memory.
+    ``seed``: any 64-bit integer. ``steps``: sampler steps, 1 to 16 (default: by device). ``weights``: a safetensors file
+    (default: the one that ships). ``device``, ``precision``: see `model.precision.choose_compute`. ``cache_dir``: where the
+    reprojected base picture is kept (default: the user's cache directory). ``store``: keeps generated blocks beyond
+    ``memory_bytes`` of memory.
     Raises `UnknownPlanetError`, `DeviceError`, `WeightsError`, `BasePictureError`, all `ModelError`.
     """
     if name not in PLANETS:

@@ -28,7 +28,7 @@ class BlockStore(Protocol):
 
 
 class Blocks:
-    """Least-recently-used canonical blocks (uint8 [BLOCK, BLOCK, 3], read-only) of at most ``memory_bytes``, before a `BlockStore`.
+    """Canonical blocks (uint8 [BLOCK, BLOCK, 3], read-only), the last used of them in memory, before a `BlockStore`.
 
     Safe to use from several threads. Entries of the wrong length in the store count as missing.
     """

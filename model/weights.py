@@ -40,7 +40,7 @@ def save_weights(path: Path, state: dict[str, Tensor], config: DenoiserConfig, p
 
 
 def load_weights(path: Path | None = None) -> Weights:
-    """Load a weights file (the one that ships by default). Raises `WeightsError` if it is missing, broken or of another kind."""
+    """Load a weights file (the one that ships by default). Raises `WeightsError` if it is missing or broken."""
     path = Path(path) if path is not None else DEFAULT_WEIGHTS
     if not path.is_file():
         raise WeightsError(

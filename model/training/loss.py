@@ -43,7 +43,7 @@ class LossTable:
 
 
 def draw_times(batch: int, generator: torch.Generator) -> Tensor:
-    """Noise levels t [B]: logit-normal, shifted to high noise where structure is decided; the first of a batch is pure noise."""
+    """Noise levels t [B]: logit-normal, shifted to high noise where structure is decided; the first is pure noise."""
     t = torch.sigmoid(torch.randn(batch, generator=generator) * 1.2 + 0.4)
     t[0] = 1.0
     return t

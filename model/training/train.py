@@ -2,8 +2,8 @@
 
     python -m model.training.train --imagery FOLDER --out runs/earth --minutes 90
 
-writes ``checkpoint.pt`` (all that is needed to go on), ``log.jsonl`` (loss by noise level and resolution) and ``ema.safetensors``
-(the weights to ship). Started again with the same ``--out`` it goes on where it stopped.
+writes ``checkpoint.pt`` (all that is needed to go on), ``log.jsonl`` (loss by noise level and resolution) and
+``ema.safetensors`` (the weights to ship). Started again with the same ``--out`` it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -172,10 +172,11 @@ class Trainer:
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)
+        minutes = self.progress.seconds / 60
         provenance = {
             "data": str(self.config.imagery.name),
             "license": "CC-BY-SA-4.0",
-            "recipe": f"flow matching, {self.progress.step} steps, {self.progress.seconds / 60:.0f} min, from {self.started_from}",
+            "recipe": f"flow matching, {self.progress.step} steps, {minutes:.0f} min, from {self.started_from}",
             "commit": _commit(),
         }
         save_weights(self.config.out / "ema.safetensors", self.ema, self.denoiser.config, provenance)

@@ -28,7 +28,7 @@ _LAB_LAYERS = {"a": "expand", "b": "project", "f": "film"}
 
 
 def load_initial(path: Path, config: DenoiserConfig) -> dict[str, Tensor]:
-    """State dict (float32) for a denoiser of ``config`` from ``path``. Raises `WeightsError` if it is broken or does not fit."""
+    """State dict (float32) for a denoiser of ``config`` from ``path``. Raises `WeightsError` if it does not fit."""
     try:
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)

@@ -112,9 +112,7 @@ class DiskCache:
                         " used = excluded.used RETURNING id",
                         (key, zlib.crc32(value), len(value), time.time_ns()),
                     ).fetchone()
-                    self._connection.execute(
-                        "INSERT OR REPLACE INTO content (id, value) VALUES (?, ?)", (identifier, value)
-                    )
+                    self._connection.execute("INSERT OR REPLACE INTO content (id, value) VALUES (?, ?)", (identifier, value))
                     if self._used_bytes() > self.max_bytes:
                         self._evict()
             except sqlite3.Error as error:
@@ -162,9 +160,7 @@ class DiskCache:
             cached_statements=32,
         )
         try:
-            connection.execute(
-                "PRAGMA auto_vacuum = INCREMENTAL"
-            )  # before the first table, or it has no effect
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first table, or it has no effect
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA journal_size_limit = 8388608")
@@ -206,9 +202,7 @@ class DiskCache:
         """Renames a file that cannot be read, replacing the one set aside before, so that at most one is
         kept."""
         aside = self.path.with_name(self.path.name + ".corrupt")
-        logger.error(
-            "%s is not a readable cache (%s); set aside as %s, starting anew", self.path, error, aside.name
-        )
+        logger.error("%s is not a readable cache (%s); set aside as %s, starting anew", self.path, error, aside.name)
         if self.path.exists():
             os.replace(self.path, aside)
         for suffix in ("-wal", "-shm"):
@@ -240,9 +234,7 @@ class DiskCache:
         transaction."""
         self._write_accesses()
         while self._used_bytes() > self.max_bytes * LOW_WATER:
-            rows = self._connection.execute(
-                "SELECT id FROM entry ORDER BY used LIMIT ?", (EVICTED_AT_ONCE,)
-            ).fetchall()
+            rows = self._connection.execute("SELECT id FROM entry ORDER BY used LIMIT ?", (EVICTED_AT_ONCE,)).fetchall()
             if not rows:
                 return
             # Entries differ in size, so look after each one: a small bound must not lose a whole batch.

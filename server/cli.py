@@ -44,7 +44,7 @@ def serve(
     cache_dir: CacheDir = None,
 ) -> None:
     """Serves tiles, TileJSON and the viewer over HTTP."""
-    with one_line_errors():
+    with one_line_errors(), contextlib.ExitStack() as undone_by_failure:
         settings = load_settings(
             host=host,
             port=port,
@@ -58,13 +58,14 @@ def serve(
         _configure_logging(settings)
         # First of all: a taken port is known at once, and whoever connects while weights load waits instead
         # of failing.
-        listener = _listen(settings.host, settings.port)
+        listener = undone_by_failure.enter_context(_listen(settings.host, settings.port))
 
         import uvicorn
 
         from server.app import create_app
 
         application = create_app(settings)
+        undone_by_failure.pop_all()
     info = application.api.state.planet.info()
     address, bound = listener.getsockname()[:2]
     shown = f"[{address}]" if ":" in address else address
@@ -85,9 +86,7 @@ def serve(
 @app.command()
 def render(
     output: Output,
-    bbox: Annotated[
-        str | None, typer.Option(help="W,S,E,N in degrees; E below W crosses the antimeridian")
-    ] = None,
+    bbox: Annotated[str | None, typer.Option(help="W,S,E,N in degrees; E below W crosses the antimeridian")] = None,
     zoom: Annotated[int | None, typer.Option(help="zoom of the picture of --bbox")] = None,
     tile: Annotated[str | None, typer.Option(help="Z/X/Y: one tile instead of a box")] = None,
     seed: Seed = None,
@@ -154,9 +153,7 @@ def info(
 
 
 def _configure_logging(settings: Settings) -> None:
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
     if settings.log_level == "info":
         # Their own start-up lines, which say less than ours.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -167,16 +164,17 @@ def _configure_logging(settings: Settings) -> None:
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket; raises `CommandError` if there cannot be one."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-    except OSError as error:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with contextlib.ExitStack() as undone_by_failure:
+            listener = undone_by_failure.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(2048)
+            undone_by_failure.pop_all()
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise CommandError(
-            f"Cannot listen on port {port} of {host} ({error.strerror or error}); "
+            f"Cannot listen on port {port} of {host} ({reason}); "
             "choose another with --port and --host, or METAEARTH_PORT and METAEARTH_HOST."
         ) from error
     return listener

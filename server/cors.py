@@ -23,9 +23,7 @@ class CorsPolicy:
         exposed = (b"access-control-expose-headers", b"ETag")
         # Sent also to requests without Origin: what they put into a shared cache is later read by those that
         # have one.
-        self.always: Headers = (
-            [(ORIGIN, b"*"), exposed] if self.any_origin else [(b"vary", b"Origin"), exposed]
-        )
+        self.always: Headers = [(ORIGIN, b"*"), exposed] if self.any_origin else [(b"vary", b"Origin"), exposed]
 
     def for_request(self, scope: Scope) -> Headers:
         """What comes on top of `always`: the allowed origin by name, where not all are allowed."""
@@ -51,9 +49,7 @@ class CorsMiddleware:
             return
         added = self._policy.always + self._policy.for_request(scope)
         if scope["method"] == "OPTIONS":
-            await send(
-                {"type": "http.response.start", "status": 204, "headers": self._preflight(scope) + added}
-            )
+            await send({"type": "http.response.start", "status": 204, "headers": self._preflight(scope) + added})
             await send({"type": "http.response.body", "body": b""})
             return
 

@@ -58,8 +58,6 @@ class Encoder:
         """By extension: the digest of a planet's `identity` and of this encoder that ETags and cache keys
         start with."""
         return {
-            extension: hashlib.blake2b(
-                f"{identity} {self.signature(extension)}".encode(), digest_size=16
-            ).digest()
+            extension: hashlib.blake2b(f"{identity} {self.signature(extension)}".encode(), digest_size=16).digest()
             for extension in EXTENSIONS
         }

@@ -30,7 +30,7 @@ def enhance_file(settings: Settings, image: Path, gsd: float, stages: int, outpu
     pixels = _open(image)
     factor = 4**stages
     extension = picture_extension(output, pixels.shape[1] * factor, pixels.shape[0] * factor)
-    with tqdm(unit="px", unit_scale=True, desc=str(output)) as bar:
+    with tqdm(unit="block", desc=str(output)) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total

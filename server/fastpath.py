@@ -41,9 +41,7 @@ class ReadyTiles:
     def __init__(self, max_bytes: int, seeds: Mapping[str, bytes], max_age: int, cors: CorsPolicy) -> None:
         self.seeds = seeds
         self.cors = cors
-        self.lru: ByteBoundedLRU[ReadyTile] = ByteBoundedLRU(
-            max_bytes, lambda t: len(t.body) + READY_OVERHEAD
-        )
+        self.lru: ByteBoundedLRU[ReadyTile] = ByteBoundedLRU(max_bytes, lambda t: len(t.body) + READY_OVERHEAD)
         self.get = self.lru.get
         self._cache_control = (b"cache-control", b"public, max-age=%d" % max_age)
 

@@ -21,6 +21,7 @@ def public_url(scope: Mapping[str, Any], settings: Settings, path: str) -> str:
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), None)
     if host is None:
         name, port = scope.get("server") or ("localhost", None)
+        name = f"[{name}]" if ":" in name else name
         host = f"{name}:{port}" if port else name
     root = str(scope.get("root_path", "")).rstrip("/")
     return f"{scope.get('scheme', 'http')}://{host}{root}{path}"

@@ -74,8 +74,8 @@ class PixelBox:
         if east <= west:
             east += 360  # RFC 7946, 5.2: a box whose east is below its west crosses the antimeridian
         world = TILE_SIZE << zoom
-        left, right = (math.floor((longitude + 180) / 360 * world) for longitude in (west, east))
-        top, bottom = (math.floor(_mercator_row(latitude, world)) for latitude in (north, south))
+        left, right = (_pixel((longitude + 180) / 360 * world) for longitude in (west, east))
+        top, bottom = (_mercator_row(latitude, world) for latitude in (north, south))
         return cls(zoom, left, top, max(right - left, 1), max(bottom - top, 1))
 
 
@@ -112,9 +112,7 @@ def picture_extension(output: Path, width: int, height: int) -> str:
     if width * height > MAX_PIXELS:
         raise CommandError(f"The picture would have {width} x {height} pixels; choose a smaller box or zoom.")
     if max(width, height) > MAX_SIDE[extension]:
-        raise CommandError(
-            f"A {extension} picture cannot have {width} x {height} pixels; write a .png instead."
-        )
+        raise CommandError(f"A {extension} picture cannot have {width} x {height} pixels; write a .png instead.")
     return extension
 
 
@@ -134,7 +132,13 @@ def _advance(bar: tqdm[Any], before: int) -> Callable[[int, int], None]:
     return advance
 
 
-def _mercator_row(latitude: float, world: int) -> float:
+def _mercator_row(latitude: float, world: int) -> int:
     """The row of a latitude, in pixels from the top of a world `world` pixels high (EPSG:3857)."""
     bounded = max(-MAX_LATITUDE, min(MAX_LATITUDE, latitude))
-    return (1 - math.asinh(math.tan(math.radians(bounded))) / math.pi) / 2 * world
+    row = _pixel((1 - math.asinh(math.tan(math.radians(bounded))) / math.pi) / 2 * world)
+    return max(0, min(world, row))
+
+
+def _pixel(position: float) -> int:
+    """The pixel that holds a position; what lies on a border but for the rounding of doubles lies on it."""
+    return math.floor(round(position, 6))

@@ -121,9 +121,7 @@ class TileRenderer:
             # succeed.
             logger.exception("rendering %s failed", corner.path)
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-            raise RenderError(
-                f"The tile could not be rendered ({reason}); try again in a few seconds."
-            ) from error
+            raise RenderError(f"The tile could not be rendered ({reason}); try again in a few seconds.") from error
 
     def _finish(self, keys: list[TileKey], pixels: NDArray[np.uint8]) -> Made:
         """Splits, encodes and keeps."""

@@ -43,19 +43,13 @@ class Settings(BaseSettings):
     seed: int = Field(0, ge=0, lt=1 << 63, description="another seed, another world below the base zoom")
     steps: int | None = Field(None, ge=1, le=16, description="sampler steps; by default chosen by device")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    precision: Literal["auto", "bf16", "fp32"] = Field(
-        "auto", description="auto: bf16 where the hardware has it"
-    )
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the hardware has it")
     weights: Path | None = Field(None, description="weights file (.safetensors); by default the one shipped")
-    cache_dir: Path = Field(
-        default_factory=default_cache_dir, description="directory of the caches: ~/.cache/metaearth"
-    )
+    cache_dir: Path = Field(default_factory=default_cache_dir, description="directory of the caches: ~/.cache/metaearth")
     tile_memory_mb: int = Field(256, ge=0, le=1 << 20, description="encoded tiles in memory, MiB")
     tile_disk_mb: int = Field(4096, ge=0, le=1 << 24, description="encoded tiles on disk, MiB; 0 for none")
     block_memory_mb: int = Field(256, ge=1, le=1 << 20, description="canonical blocks in memory, MiB")
-    block_disk_mb: int = Field(
-        4096, ge=0, le=1 << 24, description="canonical blocks on disk, MiB; 0 for none"
-    )
+    block_disk_mb: int = Field(4096, ge=0, le=1 << 24, description="canonical blocks on disk, MiB; 0 for none")
     max_age: int = Field(604800, ge=0, le=31536000, description="Cache-Control max-age of a tile, seconds")
     png_level: int = Field(1, ge=0, le=9, description="zlib level of PNG tiles")
     jpeg_quality: int = Field(85, ge=1, le=95, description="quality of JPEG tiles")
@@ -71,9 +65,7 @@ class Settings(BaseSettings):
         "Synthetic imagery by MetaEarth Tiles, after NASA Blue Marble: no record of any real place",
         description="the line that maps show",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least level that is logged"
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -64,9 +64,7 @@ def tilejson_router(settings: Settings, planet: Planet) -> APIRouter:
     ) -> TileJSON:
         """The tiles' address, extent and attribution, as TileJSON 3.0.0."""
         if format not in EXTENSIONS:
-            raise ParameterError(
-                f"The format {shorten(format)} is not served; use one of {', '.join(EXTENSIONS)}."
-            )
+            raise ParameterError(f"The format {shorten(format)} is not served; use one of {', '.join(EXTENSIONS)}.")
         return tilejson(request.scope, settings, planet, format)
 
     router.add_api_route("/tilejson.json", get_tilejson, methods=["GET"], responses=declared)

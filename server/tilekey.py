@@ -44,17 +44,13 @@ class TileKey:
             # Longer than any coordinate: outside in any case, and int() refuses thousands of digits.
             numbers.append(int(text) if len(text) < 20 else -1)
         if extension not in EXTENSIONS:
-            raise TileNotFoundError(
-                f"The format {shorten(extension)} is not served; use one of {', '.join(EXTENSIONS)}."
-            )
+            raise TileNotFoundError(f"The format {shorten(extension)} is not served; use one of {', '.join(EXTENSIONS)}.")
         z, column, row = numbers
         if not MIN_ZOOM <= z <= MAX_ZOOM:
             raise TileNotFoundError(f"Zoom {shorten(zoom)} is outside of {MIN_ZOOM} to {MAX_ZOOM}.")
         for name, text, number in (("x", x, column), ("y", y, row)):
             if not 0 <= number < 1 << z:
-                raise TileNotFoundError(
-                    f"{name} {shorten(text)} is outside of 0 to {(1 << z) - 1} at zoom {z}."
-                )
+                raise TileNotFoundError(f"{name} {shorten(text)} is outside of 0 to {(1 << z) - 1} at zoom {z}.")
         return cls(z, column, row, extension)
 
     @classmethod

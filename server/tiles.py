@@ -27,19 +27,11 @@ Zoom = Annotated[
     WithJsonSchema({"type": "integer", "minimum": MIN_ZOOM, "maximum": MAX_ZOOM}),
     Path(description="zoom; 256 * 2**z pixels across the world"),
 ]
-Column = Annotated[
-    str, WithJsonSchema({"type": "integer", "minimum": 0}), Path(description="column from 180 W, below 2**z")
-]
-Row = Annotated[
-    str, WithJsonSchema({"type": "integer", "minimum": 0}), Path(description="row from the north, below 2**z")
-]
-Extension = Annotated[
-    str, WithJsonSchema({"type": "string", "enum": list(EXTENSIONS)}), Path(description="format")
-]
+Column = Annotated[str, WithJsonSchema({"type": "integer", "minimum": 0}), Path(description="column from 180 W, below 2**z")]
+Row = Annotated[str, WithJsonSchema({"type": "integer", "minimum": 0}), Path(description="row from the north, below 2**z")]
+Extension = Annotated[str, WithJsonSchema({"type": "string", "enum": list(EXTENSIONS)}), Path(description="format")]
 
-IMAGES = {
-    media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES.values()
-}
+IMAGES = {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in MEDIA_TYPES.values()}
 RESPONSE_HEADERS = {
     "ETag": {"description": "strong, from the tile's key", "schema": {"type": "string"}},
     "Cache-Control": {"description": "public, max-age=seconds", "schema": {"type": "string"}},
@@ -87,9 +79,7 @@ def tile_router(renderer: TileRenderer, planet: str) -> APIRouter:
         """One tile of the planet served, XYZ in Web Mercator (EPSG:3857)."""
         return await answer(request, TileKey.parse(z, x, y, ext))
 
-    async def named_tile(
-        request: Request, planet_name: str, z: Zoom, x: Column, y: Row, ext: Extension
-    ) -> Response:
+    async def named_tile(request: Request, planet_name: str, z: Zoom, x: Column, y: Row, ext: Extension) -> Response:
         """One tile of a planet by its name."""
         if planet_name != planet:
             raise UnknownPlanetError(f"There is no planet {shorten(planet_name)} here; use {planet}.")

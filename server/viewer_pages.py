@@ -31,18 +31,9 @@ def index_page(viewer: Path = VIEWER, maplibre: Path = MAPLIBRE) -> str:
         style = '<link rel="stylesheet" href="viewer/vendor/maplibre-gl.css">'
         script = '<script src="viewer/vendor/maplibre-gl.js"></script>'
     else:
-        pin = {
-            key: html.escape(value)
-            for key, value in json.loads((viewer / "maplibre.json").read_text()).items()
-        }
-        style = (
-            f'<link rel="stylesheet" href="{pin["cdn_css"]}" integrity="{pin["integrity_css"]}"'
-            ' crossorigin="anonymous">'
-        )
-        script = (
-            f'<script src="{pin["cdn_js"]}" integrity="{pin["integrity_js"]}"'
-            ' crossorigin="anonymous"></script>'
-        )
+        pin = {key: html.escape(value) for key, value in json.loads((viewer / "maplibre.json").read_text()).items()}
+        style = f'<link rel="stylesheet" href="{pin["cdn_css"]}" integrity="{pin["integrity_css"]}" crossorigin="anonymous">'
+        script = f'<script src="{pin["cdn_js"]}" integrity="{pin["integrity_js"]}" crossorigin="anonymous"></script>'
     return page.replace(MARKER, f"{style}\n    {script}")
 
 

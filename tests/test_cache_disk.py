@@ -82,16 +82,12 @@ def test_a_lowered_bound_shrinks_the_file(path: Path) -> None:
     assert path.stat().st_size < before / 2
 
 
-def test_a_damaged_entry_is_dropped_and_reported_as_a_miss(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_entry_is_dropped_and_reported_as_a_miss(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     cache = DiskCache(path, MIB)
     cache.put("good", b"good")
     cache.put("bad", b"value as written")
     with sqlite3.connect(path) as other:
-        other.execute(
-            "UPDATE content SET value = ? WHERE value = ?", (b"value as damaged", b"value as written")
-        )
+        other.execute("UPDATE content SET value = ? WHERE value = ?", (b"value as damaged", b"value as written"))
     other.close()
     with caplog.at_level(logging.WARNING):
         assert cache.get("bad") is None
@@ -112,9 +108,7 @@ def test_an_entry_without_its_content_is_a_miss(path: Path) -> None:
     assert len(cache) == 0
 
 
-def test_a_file_that_is_no_database_is_set_aside_with_one_line(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_file_that_is_no_database_is_set_aside_with_one_line(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"this is not a database" * 1000)
     with caplog.at_level(logging.WARNING):
@@ -211,9 +205,7 @@ def test_a_writer_killed_with_signal_9_leaves_a_readable_cache(path: Path) -> No
         assert cache.get(str(last)) == last.to_bytes(4, "big") * 5000, "what was acknowledged is there"
         with sqlite3.connect(path) as other:
             assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            orphans = (
-                "SELECT count(*) FROM entry FULL JOIN content USING (id) WHERE key IS NULL OR value IS NULL"
-            )
+            orphans = "SELECT count(*) FROM entry FULL JOIN content USING (id) WHERE key IS NULL OR value IS NULL"
             assert other.execute(orphans).fetchone() == (0,)
         other.close()
         cache.close()

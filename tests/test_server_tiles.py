@@ -109,9 +109,7 @@ def test_a_metatile_is_rendered_once_and_split_into_the_same_tiles(
     assert within(app, lambda client: client.get("/0/0/0.png")).status_code == 200, "one tile is the whole world"
 
 
-def test_a_restarted_server_finds_its_tiles_on_disk(
-    make_settings: MakeSettings, planet: Planet, readings: Readings
-) -> None:
+def test_a_restarted_server_finds_its_tiles_on_disk(make_settings: MakeSettings, planet: Planet, readings: Readings) -> None:
     settings = make_settings()
     with TestClient(create_app(settings, planet)) as client:
         first = client.get("/4/8/5.png")
@@ -131,9 +129,7 @@ def test_without_caches_every_tile_is_rendered_anew_and_right(
     assert len(readings.calls) == 2
 
 
-def test_damaged_entries_are_dropped_and_rendered_anew(
-    make_settings: MakeSettings, planet: Planet, readings: Readings
-) -> None:
+def test_damaged_entries_are_dropped_and_rendered_anew(make_settings: MakeSettings, planet: Planet, readings: Readings) -> None:
     settings = make_settings(tile_memory_mb=0)
     with TestClient(create_app(settings, planet)) as client:
         first = client.get("/4/8/5.png").content

@@ -1,0 +1,142 @@
+"""TileJSON, health, OpenAPI, links and the viewer's pages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from model import Planet
+from server import links
+from server.app import create_app
+from server.viewer_pages import MAPLIBRE, MARKER, VENDORED, VIEWER, index_page
+from tests.conftest import MakeSettings
+
+ERRORS = {"404", "405", "422", "503"}
+
+
+def test_tilejson_has_the_fields_of_3_0_0(client: TestClient) -> None:
+    answer = client.get("/tilejson.json")
+    assert answer.headers["content-type"] == "application/json"
+    document = answer.json()
+    assert document["tilejson"] == "3.0.0"
+    assert document["tiles"] == ["http://testserver/{z}/{x}/{y}.png"]
+    assert document["scheme"] == "xyz"
+    assert (document["minzoom"], document["maxzoom"]) == (0, 20)
+    west, south, east, north = document["bounds"]
+    assert (west, east) == (-180, 180)
+    assert -85.06 < south < -85.05 < 85.05 < north < 85.06
+    longitude, latitude, zoom = document["center"]
+    assert west <= longitude <= east
+    assert south <= latitude <= north
+    assert document["minzoom"] <= zoom <= document["maxzoom"]
+    assert isinstance(zoom, int)
+    for text in ("name", "description", "attribution"):
+        assert isinstance(document[text], str)
+        assert document[text]
+    assert len(document["version"].split(".")) == 3
+    assert client.head("/tilejson.json").status_code == 200
+
+
+@pytest.mark.parametrize("extension", ["png", "jpg", "webp"])
+def test_tiles_of_the_tilejson_can_be_fetched(client: TestClient, extension: str) -> None:
+    (template,) = client.get(f"/tilejson.json?format={extension}").json()["tiles"]
+    assert template.endswith("." + extension)
+    assert client.get(template.format(z=2, x=1, y=1)).status_code == 200
+
+
+def scope(**values: Any) -> dict[str, Any]:
+    return {"scheme": "http", "headers": [(b"host", b"inner:8000")], "root_path": "", **values}
+
+
+def test_public_url(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    assert links.public_url(scope(), settings, "/a") == "http://inner:8000/a"
+    assert links.public_url(scope(scheme="https", root_path="/globe/"), settings, "/a") == "https://inner:8000/globe/a"
+    bare = scope(headers=[], server=("::1", 80))
+    assert links.public_url(bare, settings, "/a") == "http://[::1]:80/a"
+    public = make_settings(public_url="https://tiles.example.org/earth/")
+    assert links.public_url(scope(root_path="/globe"), public, "/a") == "https://tiles.example.org/earth/a"
+
+
+def test_tilejson_behind_a_proxy(make_settings: MakeSettings, planet: Planet) -> None:
+    with TestClient(create_app(make_settings(), planet), root_path="/globe", base_url="https://maps.example") as client:
+        assert client.get("/globe/tilejson.json").json()["tiles"] == ["https://maps.example/globe/{z}/{x}/{y}.png"]
+    settings = make_settings(public_url="https://tiles.example.org/earth")
+    with TestClient(create_app(settings, planet)) as client:
+        assert client.get("/tilejson.json").json()["tiles"] == ["https://tiles.example.org/earth/{z}/{x}/{y}.png"]
+
+
+def test_health_tells_what_computes(client: TestClient, planet: Planet) -> None:
+    health = client.get("/health").json()
+    info = planet.info()
+    assert health["status"] == "ok"
+    for name in ("device", "precision", "steps", "identity", "seed"):
+        assert health[name] == getattr(info, name)
+    assert client.head("/health").status_code == 200
+
+
+def test_openapi_declares_every_status_and_content_type_of_a_tile(client: TestClient) -> None:
+    assert client.get("/docs").status_code == 200
+    document = client.get("/openapi.json").json()
+    paths = document["paths"]
+    assert {"/", "/health", "/tilejson.json", "/{z}/{x}/{y}.{ext}"} < set(paths)
+    for path in ("/{z}/{x}/{y}.{ext}", "/{planet_name}/{z}/{x}/{y}.{ext}"):
+        get, head = paths[path]["get"], paths[path]["head"]
+        assert set(get["responses"]) == set(head["responses"]) == {"200", "304"} | ERRORS
+        assert set(get["responses"]["200"]["content"]) == {"image/png", "image/jpeg", "image/webp"}
+        assert "content" not in get["responses"]["304"]
+        for code in ERRORS:
+            assert get["responses"][code]["content"] == {
+                "application/json": {"schema": {"$ref": "#/components/schemas/ErrorDetail"}}
+            }
+        assert all("content" not in answer for answer in head["responses"].values())
+        kinds = {parameter["name"]: parameter["schema"] for parameter in get["parameters"]}
+        assert (kinds["z"]["type"], kinds["z"]["minimum"], kinds["z"]["maximum"]) == ("integer", 0, 20)
+        assert kinds["ext"]["enum"] == ["png", "jpg", "webp"]
+    assert set(paths["/tilejson.json"]["get"]["responses"]) == {"200", "405", "422"}
+    assert set(paths["/health"]["get"]["responses"]) == {"200", "405"}
+    assert set(paths["/"]["get"]["responses"]["200"]["content"]) == {"text/html"}
+    names = [operation["operationId"] for path in paths.values() for operation in path.values()]
+    assert len(names) == len(set(names))
+    assert "HTTPValidationError" not in json.dumps(document)
+
+
+def test_viewer_is_served(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert MARKER not in page.text
+    assert "maplibre-gl" in page.text
+    for path, media_type in (("viewer.js", "text/javascript"), ("viewer.css", "text/css")):
+        answer = client.get(f"/viewer/{path}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(media_type)
+    assert client.head("/").status_code == 200
+    assert client.get("/favicon.ico").status_code == 204
+
+
+def test_maplibre_comes_from_node_modules_where_npm_has_put_it(client: TestClient) -> None:
+    if not MAPLIBRE.is_dir():
+        pytest.skip("npm is not there, or has not run: the viewer uses the CDN")
+    page = client.get("/").text
+    assert "https://unpkg.com" not in page.split("</head>")[0]
+    for name, media_type in VENDORED.items():
+        assert f'"viewer/vendor/{name}"' in page
+        answer = client.get(f"/viewer/vendor/{name}")
+        assert answer.status_code == 200
+        assert answer.headers["content-type"].startswith(media_type)
+        assert answer.content == (MAPLIBRE / name).read_bytes()
+
+
+def test_without_node_modules_maplibre_comes_from_a_cdn_with_integrity_hashes(tmp_path: Path) -> None:
+    page = index_page(VIEWER, tmp_path)
+    pin = json.loads((VIEWER / "maplibre.json").read_text())
+    for kind in ("js", "css"):
+        assert pin[f"cdn_{kind}"].startswith("https://")
+        assert f"@{pin['version']}/" in pin[f"cdn_{kind}"]
+        assert f'"{pin[f"cdn_{kind}"]}" integrity="{pin[f"integrity_{kind}"]}" crossorigin="anonymous"' in page
+        assert pin[f"integrity_{kind}"].startswith("sha384-")
+    assert "viewer/vendor" not in page

@@ -108,7 +108,7 @@ def load_base(cache_dir: Path | None = None, source: Path | None = None) -> Base
     cached = (cache_dir or default_cache_dir()) / name
     base = _read_cached(cached)
     if base is None:
-        pixels = _tone(_reproject(_decode(path)))
+        pixels = _reproject(_decode(path))
         pixels.flags.writeable = False
         base = BasePicture(BASE_ZOOM, pixels, hashlib.sha256(pixels.data).hexdigest())
         _write_cached(cached, base)
@@ -146,8 +146,8 @@ def _decode(path: Path) -> NDArray[np.uint8]:
     return picture
 
 
-def _reproject(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Equirectangular [h, 2h, 3] to Web Mercator [4096, 4096, 3], grey levels.
+def _reproject(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Equirectangular [h, 2h, 3] to Web Mercator [4096, 4096, 3], toned.
 
     Separable, since both projections share their meridians: columns by an even scale, periodic at the
     antimeridian; rows by the inverse Mercator projection, each with a kernel as wide as the local
@@ -168,12 +168,16 @@ def _reproject(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         total[:] = 0
         for tap, weight in zip(columns, column_weights, strict=True):
             total += part.take(tap % width, axis=1) * weight[None, :, None]
-    mercator = np.empty((size, size, 3), np.float32)
+    mercator = np.empty((size, size, 3), np.uint8)
+    curve = _tone_curve()
     for top in range(0, size, _ROWS_AT_ONCE):
         here = slice(top, top + _ROWS_AT_ONCE)
-        mercator[here] = 0
+        part = np.zeros((_ROWS_AT_ONCE, size, 3), np.float32)
         for tap, weight in zip(rows[:, here], row_weights[:, here], strict=True):
-            mercator[here] += narrow.take(tap.clip(0, height - 1), axis=0) * weight[:, None, None]
+            part += narrow.take(tap.clip(0, height - 1), axis=0) * weight[:, None, None]
+        index = np.rint(part.clip(0.0, 255.0) * _STEPS_PER_LEVEL).astype(np.intp)
+        for channel in range(3):
+            mercator[here, :, channel] = curve[:, channel].take(index[:, :, channel])
     return mercator
 
 
@@ -207,17 +211,10 @@ def _kernel(centres: NDArray[np.float64], scale: NDArray[np.float64]) -> tuple[N
     return indices, (weights / weights.sum(axis=0)).astype(np.float32)
 
 
-def _tone(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """`tone_blue_marble` by table, which is quicker than powers of 50 million numbers."""
+def _tone_curve() -> NDArray[np.uint8]:
+    """`tone_blue_marble` as a table [steps, 3], which is quicker than powers of 50 million numbers."""
     grey = np.arange(255 * _STEPS_PER_LEVEL + 1) / _STEPS_PER_LEVEL
-    curve = tone_blue_marble(np.stack([grey, grey, grey], axis=-1))
-    toned = np.empty(levels.shape, np.uint8)
-    for top in range(0, levels.shape[0], _ROWS_AT_ONCE):
-        here = slice(top, top + _ROWS_AT_ONCE)
-        index = np.rint(levels[here].clip(0.0, 255.0) * _STEPS_PER_LEVEL).astype(np.intp)
-        for channel in range(3):
-            toned[here, :, channel] = curve[:, channel].take(index[:, :, channel])
-    return toned
+    return tone_blue_marble(np.stack([grey, grey, grey], axis=-1))
 
 
 def _read_cached(path: Path) -> BasePicture | None:

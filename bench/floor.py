@@ -1,0 +1,144 @@
+"""Share of the convolution floor: the time of a denoiser call's bare convolutions over the time of the
+whole call.
+
+The floor is the same convolutions (shapes, strides, number format, channels_last) run back to back through
+torch.nn.functional.conv2d, with nothing between them. Everything else in a call - embedding, FiLM, SiLU,
+residual sums, pixel shuffles, concatenations, casts - is what the share falls short of 100 %. Calls and
+floors take turns, so that a machine that slows down slows both. The same convolutions in the other number
+format tell which one this processor should compute in.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.report import Report, parser, seconds, table
+from model.denoiser import ALIGNMENT, Denoiser
+from model.engine import HALO
+from model.inference import InferenceDenoiser
+from model.precision import choose_compute
+from model.store import BLOCK
+
+SIDE = BLOCK + 2 * HALO
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution of a denoiser call: input [batch, channels, side, side], weight and padding."""
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    padding: int
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, a multiply-add counted as two."""
+        batch, _, height, width = self.x.shape
+        return 2 * batch * height * width * self.weight.numel()
+
+    def to(self, dtype: torch.dtype) -> Convolution:
+        """The same convolution in another number format."""
+        last = torch.channels_last
+        x = self.x.to(dtype).contiguous(memory_format=last)
+        weight = self.weight.to(dtype).contiguous(memory_format=last)
+        return Convolution(x, weight, None if self.bias is None else self.bias.to(dtype), self.padding)
+
+    def __call__(self) -> Tensor:
+        return F.conv2d(self.x, self.weight, self.bias, padding=self.padding)
+
+
+def random_denoiser() -> Denoiser:
+    """A denoiser of the shipped shape with random weights: zeros could be quicker than real ones."""
+    torch.manual_seed(0)
+    denoiser = Denoiser()
+    with torch.no_grad():
+        for module in denoiser.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.normal_(module.weight, std=0.5 * module.weight[0].numel() ** -0.5)
+    return denoiser
+
+
+def denoiser_inputs(batch: int, rows: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, float, Tensor]:
+    """Random arguments of `InferenceDenoiser` for `batch` windows with `rows` ground resolutions each."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(batch, 3, SIDE, SIDE, generator=generator)
+    parent = torch.rand(batch, 3, SIDE // 4, SIDE // 4, generator=generator) * 2 - 1
+    level = torch.full((batch, 1, SIDE // 4, SIDE // 4), 0.5)
+    gsd = torch.from_numpy(np.linspace(6, 6.1, rows, dtype=np.float32)).expand(batch, rows).contiguous()
+    return x.to(device), parent.to(device), level.to(device), 0.7, gsd.to(device)
+
+
+def record_convolutions(denoiser: Denoiser, batch: int) -> list[Convolution]:
+    """The convolutions of one call on random windows, in order, in float32 on the CPU."""
+    found: list[Convolution] = []
+
+    def record(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, nn.Conv2d)
+        assert isinstance(layer.padding[0], int)
+        bias = None if layer.bias is None else layer.bias.detach()
+        found.append(Convolution(arguments[0].detach(), layer.weight.detach(), bias, layer.padding[0]))
+
+    hooks = [m.register_forward_pre_hook(record) for m in denoiser.modules() if isinstance(m, nn.Conv2d)]
+    x, parent, level, t, gsd = denoiser_inputs(batch, 1, torch.device("cpu"))
+    with torch.inference_mode():
+        denoiser(x, parent, level, torch.full((batch,), t), gsd)
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    options = parser(__doc__)
+    options.add_argument("--rounds", type=int, default=15, help="turns of call and floor (default 15)")
+    options.add_argument("--batch", type=int, default=1, help="windows in a call (default 1, as served on a CPU)")
+    options.add_argument("--least", type=float, default=0.2, help="seconds that each turn measures (default 0.2)")
+    arguments = options.parse_args()
+    report = Report(f"Share of the convolution floor, windows of {SIDE} x {SIDE} px", arguments.out)
+
+    compute = choose_compute("cpu")
+    denoiser = random_denoiser()
+    convolutions = record_convolutions(denoiser, arguments.batch)
+    floors = {
+        "bf16": [c.to(torch.bfloat16) for c in convolutions],
+        "fp32": [c.to(torch.float32) for c in convolutions],
+    }
+    inference = InferenceDenoiser(denoiser, compute)
+    one = denoiser_inputs(arguments.batch, 1, compute.device)
+    by_row = denoiser_inputs(arguments.batch, SIDE // ALIGNMENT, compute.device)
+
+    timed: dict[str, Callable[[], object]] = {
+        "denoiser call, one ground resolution (zoom 12 to 20)": lambda: inference(*one),
+        "denoiser call, one per 8 rows (zoom 6 to 10)": lambda: inference(*by_row),
+        "bare convolutions, bf16": lambda: [c() for c in floors["bf16"]],
+        "bare convolutions, fp32": lambda: [c() for c in floors["fp32"]],
+    }
+    for warm_up in timed.values():
+        warm_up()
+    rounds = [{name: seconds(function, arguments.least) for name, function in timed.items()} for _ in range(arguments.rounds)]
+    floor = f"bare convolutions, {compute.precision}"
+    flops = sum(c.flops for c in convolutions)
+    rows = []
+    for name in timed:
+        taken = statistics.median(turn[name] for turn in rounds)
+        share = statistics.median(turn[floor] / turn[name] for turn in rounds)
+        cell = f"{100 * share:.0f} %" if "call" in name else ""
+        rows.append([name, 1000 * taken, flops / taken / 1e9, cell])
+    report.add(table(["", "ms", "GFLOP/s of convolutions", f"share of the floor ({compute.precision})"], rows))
+    ratio = statistics.median(turn["bare convolutions, bf16"] / turn["bare convolutions, fp32"] for turn in rounds)
+    report.add(
+        f"Computed in {compute.precision} with {compute.threads} threads; {flops / 1e9:.1f} GFLOP of "
+        f"convolutions a call. The bf16 convolutions take {ratio:.2f} times as long as the fp32 ones. Aim: 60 %."
+    )
+
+
+if __name__ == "__main__":
+    main()

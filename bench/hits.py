@@ -1,0 +1,142 @@
+"""Cached tiles through the whole stack: requests per CPU second of the server process.
+
+`metaearth serve` renders one tile; then keep-alive connections ask for it again and again, each with one
+request under way at a time (no pipelining). What counts is the processor time that the server's process
+took, by /proc/PID/stat, so the client's own cost and the number of cores play no part. The floor, in turns
+with it, is the least ASGI application under the same uvicorn that sends as many bytes (bench/hello.py).
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import statistics
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.process import Server, metaearth, running
+from bench.report import Report, parser, table
+
+
+@dataclass
+class Connection:
+    """A keep-alive connection and the bytes of its present answer that are still to come."""
+
+    socket: socket.socket
+    missing: int = 0
+
+
+def hammer(port: int, request: bytes, connections: int, requests: int) -> None:
+    """Sends `request` over `connections` keep-alive connections until `requests` answers have come.
+
+    All answers must have the length of the first. Raises RuntimeError if the server closes a connection or
+    an answer has another status than the first.
+    """
+    status, length = first_answer(port, request)
+    buffer = bytearray(1 << 20)
+    selector = selectors.DefaultSelector()
+    started = 0
+    for _ in range(min(connections, requests)):
+        opened = Connection(socket.create_connection(("127.0.0.1", port)), length)
+        opened.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        selector.register(opened.socket, selectors.EVENT_READ, opened)
+        opened.socket.sendall(request)
+        started += 1
+    done = 0
+    while done < requests:
+        for key, _ in selector.select():
+            connection: Connection = key.data
+            count = connection.socket.recv_into(buffer)
+            if not count:
+                raise RuntimeError("The server closed a connection.")
+            if connection.missing == length and not buffer.startswith(status):
+                raise RuntimeError(f"The server answered {bytes(buffer[:60])!r}.")
+            connection.missing -= count
+            if connection.missing == 0:
+                done += 1
+                if started < requests:
+                    connection.missing = length
+                    connection.socket.sendall(request)
+                    started += 1
+            elif connection.missing < 0:
+                raise RuntimeError("An answer is longer than the first.")
+    for key in list(selector.get_map().values()):
+        key.data.socket.close()
+    selector.close()
+
+
+def first_answer(port: int, request: bytes) -> tuple[bytes, int]:
+    """The status line's beginning and the length in bytes of the answer to `request`, headers included."""
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(request)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            received += connection.recv(1 << 16)
+        head, _, body = received.partition(b"\r\n\r\n")
+        length = 0
+        for line in head.split(b"\r\n"):
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        while len(body) < length:
+            body += connection.recv(1 << 16)
+    return head[:12], len(head) + 4 + len(body)
+
+
+def request_for(path: str, *headers: str) -> bytes:
+    """A request as browsers send it, in brief."""
+    lines = [f"GET {path} HTTP/1.1", "Host: localhost", "Accept: image/*", "User-Agent: bench", *headers]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def per_cpu_second(server: Server, request: bytes, connections: int, requests: int) -> float:
+    """Requests per second of the server's processor time."""
+    before = server.cpu_seconds()
+    hammer(server.port, request, connections, requests)
+    return requests / (server.cpu_seconds() - before)
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    options = parser(__doc__)
+    options.add_argument("--tile", default="8/133/88", help="z/x/y of the tile (default 8/133/88)")
+    options.add_argument("--requests", type=int, default=20000, help="requests in a turn (default 20000)")
+    options.add_argument("--connections", type=int, default=16, help="keep-alive connections (default 16)")
+    options.add_argument("--rounds", type=int, default=5, help="turns of server and floor (default 5)")
+    arguments = options.parse_args()
+    report = Report("Cached tiles through the whole stack", arguments.out)
+    load = (arguments.connections, arguments.requests)
+    hello = [sys.executable, "-m", "bench.hello"]
+    rows = []
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        metaearth(Path(folder), steps=1) as server,
+        running(hello, "/0", {}) as floor,
+    ):
+        cases = []
+        for extension in ("jpg", "webp", "png"):
+            path = f"/{arguments.tile}.{extension}"
+            status, body, headers = server.get(path)
+            if status != 200:
+                raise SystemExit(f"{path} answered {status}: {body.decode(errors='replace')}")
+            cases.append((f"{extension}, 200", len(body), request_for(path)))
+        cases.append(("png, 304", 0, request_for(path, f"If-None-Match: {headers['etag']}")))
+        for name, size, request in cases:
+            turns = []
+            for _ in range(arguments.rounds):
+                hit = per_cpu_second(server, request, *load)
+                turns.append((hit, per_cpu_second(floor, request_for(f"/{size}"), *load)))
+            hit, least = (statistics.median(values) for values in zip(*turns, strict=True))
+            share = statistics.median(hit / least for hit, least in turns)
+            rows.append([name, f"{size:,}", hit, 1e6 / hit, least, f"{100 * share:.0f} %"])
+    headings = ["answer", "body, bytes", "requests per CPU second", "CPU us per request", "floor", "share of the floor"]
+    report.add(table(headings, rows))
+    report.add(
+        f"{arguments.connections} keep-alive connections, {arguments.requests:,} requests in each of "
+        f"{arguments.rounds} turns, medians. Aim: 20,000 requests per CPU second."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -93,7 +93,7 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
         disk.close()
 
     api = FastAPI(title="MetaEarth Tiles", description=DESCRIPTION, version=VERSION, lifespan=lifespan)
-    api.state.planet = planet
+    api.state.planet, api.state.renderer = planet, renderer
     add_error_handlers(api)
     api.include_router(health_router(planet))
     api.include_router(tilejson_router(settings, planet))

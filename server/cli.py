@@ -60,9 +60,8 @@ def serve(
         # of failing.
         listener = undone_by_failure.enter_context(_listen(settings.host, settings.port))
 
-        import uvicorn
-
         from server.app import create_app
+        from server.run import run_server
 
         application = create_app(settings)
         undone_by_failure.pop_all()
@@ -71,16 +70,8 @@ def serve(
     shown = f"[{address}]" if ":" in address else address
     typer.echo(f"{info.name}, seed {info.seed}: {info.device}; {info.steps} sampler steps")
     typer.echo(f"MetaEarth Tiles on http://{shown}:{bound}  (cache {settings.cache_dir}; Ctrl+C stops)")
-    config = uvicorn.Config(
-        application,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=5,
-    )
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listener])
+        run_server(application, listener)
 
 
 @app.command()

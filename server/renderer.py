@@ -44,6 +44,7 @@ class TileRenderer:
         self._ready = ready
         self._disk = disk
         self._metatile = metatile
+        self._stopping = False
         self._tiles: SingleFlight[ReadyTile] = SingleFlight()
         self._metatiles: SingleFlight[Made] = SingleFlight()
         self._render_pool = ThreadPoolExecutor(1, "render")
@@ -60,10 +61,21 @@ class TileRenderer:
         tile = self._ready.get(key.path)
         if tile is not None:
             return tile
-        return await self._tiles.do(key.path, lambda: self._load(key))
+        try:
+            return await self._tiles.do(key.path, lambda: self._load(key))
+        except RuntimeError as error:  # what an executor raises that takes no more work
+            if not self._stopping:
+                raise
+            raise RenderError("The server is stopping; try again in a few seconds.") from error
+
+    def stop(self) -> None:
+        """Gives up what is queued, whose requests get a `RenderError`; what has begun goes on."""
+        self._stopping = True
+        self._render_pool.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """Drops what is queued and waits for what has begun."""
+        """As `stop`, and waits for what has begun."""
+        self.stop()
         for pool in (self._render_pool, self._encode_pool, self._disk_pool):
             pool.shutdown(cancel_futures=True)
 

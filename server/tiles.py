@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from model.errors import UnknownPlanetError
 from server.encode import EXTENSIONS, MEDIA_TYPES
-from server.errors import responses
+from server.errors import error_response, responses
 from server.fastpath import ReadyTile
 from server.renderer import TileRenderer
 from server.tilekey import MAX_ZOOM, MIN_ZOOM, TileKey, shorten
@@ -71,7 +71,11 @@ def tile_router(renderer: TileRenderer, planet: str) -> APIRouter:
     router = APIRouter(tags=["tiles"])
 
     async def answer(request: Request, key: TileKey) -> Response:
-        tile = await while_connected(request, renderer.tile(key))
+        try:
+            tile = await while_connected(request, renderer.tile(key))
+        except asyncio.CancelledError:
+            # The server stops and has no more time for a rendering; uvicorn itself would answer 500.
+            return error_response(503, "The server is stopping; try again in a few seconds.")
         # 499 is nginx's code for a client that left; nobody is there to read it.
         return Response(status_code=499) if tile is None else TileResponse(tile)
 

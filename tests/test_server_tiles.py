@@ -259,3 +259,38 @@ def test_queued_tiles_whose_clients_left_are_never_rendered(
 
     within(app, work)
     assert [call[:3] for call in readings.calls] == [(4, 5 * 256, 5 * 256), (4, 7 * 256, 7 * 256)]
+
+
+def test_a_server_that_stops_gives_up_what_is_queued_and_finishes_what_has_begun(
+    app: FastPath, planet: Planet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(client: httpx.AsyncClient) -> None:
+        gate = Gate(planet, monkeypatch)
+        begun = asyncio.create_task(client.get("/4/5/5.png"))
+        while not gate.reached.is_set():
+            await asyncio.sleep(0.005)
+        queued = [asyncio.create_task(client.get(f"/4/{x}/6.png")) for x in range(8)]
+        await asyncio.sleep(0.1)
+        app.api.state.renderer.stop()
+        for answer in await asyncio.gather(*queued):
+            assert answer.status_code == 503
+            assert answer.json() == {"detail": "The server is stopping; try again in a few seconds."}
+        gate.open.set()
+        assert (await begun).status_code == 200
+
+    within(app, work)
+
+
+def test_a_request_cancelled_by_the_stopping_server_is_503_not_500(
+    app: FastPath, planet: Planet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(client: httpx.AsyncClient) -> None:
+        gate = Gate(planet, monkeypatch)
+        request = asyncio.create_task(client.get("/4/5/5.png"))
+        while not gate.reached.is_set():
+            await asyncio.sleep(0.005)
+        request.cancel()
+        assert (await request).status_code == 503
+        gate.open.set()
+
+    within(app, work)

@@ -45,5 +45,5 @@ export function readHash(hash) {
 }
 
 function decimals(zoom) {
-  return Math.max(1, Math.min(6, Math.ceil(zoom / 3)));
+  return Math.max(1, Math.min(6, Math.ceil(zoom / 3.5)));
 }

@@ -42,20 +42,30 @@ export function watchTiles(map, source, report, failed) {
     update();
   });
 
+  const retry = (tile) => {
+    if (tile.state !== "errored" || !map.getSource(source)) return;
+    const { z, x, y } = tile.tileID.canonical;
+    map.refreshTiles(source, [{ z, x, y }]);
+    // A tile out of view is not asked for again. One that is has become "expired", which MapLibre takes for drawable,
+    // although a tile that failed has nothing to draw.
+    if (tile.state === "errored") return;
+    if (!tile.texture) tile.state = "loading";
+    pending.set(name(tile), tile);
+    update();
+  };
+
   map.on("error", (event) => {
     if (!event.tile || event.sourceId !== source) {
       if (!event.tile) failed(event.error);
       return;
     }
     settle(event);
-    const key = name(event.tile);
-    const count = (tries.get(key) || 0) + 1;
-    tries.set(key, count);
-    const { z, x, y } = event.tile.tileID.canonical;
-    if (count < TRIES && event.error?.status !== 404) {
-      setTimeout(() => map.getSource(source) && map.refreshTiles(source, [{ z, x, y }]), FIRST_WAIT * 2 ** (count - 1));
-    } else {
+    const { tile } = event;
+    const count = (tries.get(name(tile)) || 0) + 1;
+    tries.set(name(tile), count);
+    if (count >= TRIES || event.error?.status === 404) {
+      tries.delete(name(tile)); // should it come into view again, it starts anew
       failed(event.error);
-    }
+    } else setTimeout(() => retry(tile), FIRST_WAIT * 2 ** (count - 1));
   });
 }

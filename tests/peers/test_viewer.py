@@ -169,9 +169,7 @@ class Page:
         entries: list[list[Any]] = self.chrome.execute_script(
             "return performance.getEntriesByType('resource').map((e) => [e.name, e.responseStatus])"
         )
-        return {
-            name for name, status in entries if status == 200 and re.search(rf"/{zoom}/\d+/\d+\.png$", name)
-        }
+        return {name for name, status in entries if status == 200 and re.search(rf"/{zoom}/\d+/\d+\.png$", name)}
 
     def settle(self, zoom: int, count: int) -> None:
         """Waits until at least `count` tiles of the zoom have come and none is under way."""
@@ -183,6 +181,12 @@ class Page:
         """The errors that the console has got since the last call."""
         entries: list[dict[str, Any]] = self.chrome.get_log("browser")  # type: ignore[no-untyped-call]
         return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
+
+    def offline(self, cut: bool) -> None:
+        """Cuts the browser off from the server, or joins them again."""
+        unlimited = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+        self.chrome.execute_cdp_cmd("Network.enable", {})
+        self.chrome.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": cut, **unlimited})
 
     def picture(self, name: str) -> np.ndarray:
         """A screenshot, uint8 [height, width, 3], kept in tests/out/."""
@@ -236,14 +240,10 @@ def test_permalink_follows_the_map(page: Page) -> None:
     page.open("#4/30/20/flat")
     assert page.data("view") == "flat"
     page.click("zoom-out")
-    hash_after = wait_for(
-        lambda: page.hash() if page.hash().startswith("#3/") else "", 20, "the hash of zoom 3"
-    )
+    hash_after = wait_for(lambda: page.hash() if page.hash().startswith("#3/") else "", 20, "the hash of zoom 3")
     assert re.fullmatch(r"#3/30\.0+/20\.0+/flat", hash_after)
     page.chrome.execute_script("location.hash = '#2.5/-10.5/130'")
-    wait_for(
-        lambda: page.chrome.find_element("id", "position").text == "10.5° S, 130.0° E", 20, "the new position"
-    )
+    wait_for(lambda: page.chrome.find_element("id", "position").text == "10.5° S, 130.0° E", 20, "the new position")
     assert page.data("view") == "globe"
 
 
@@ -271,12 +271,24 @@ def test_copies_the_tile_url(page: Page) -> None:
     toast = wait_for(lambda: page.chrome.find_element("id", "toast").text, 10, "the toast")
     template = f"{page.address}/{{z}}/{{x}}/{{y}}.png"
     assert toast == f"Copied {template}"
-    read = (
-        "const done = arguments[0]; navigator.clipboard.readText().then(done, (error) => done(String(error)))"
-    )
+    read = "const done = arguments[0]; navigator.clipboard.readText().then(done, (error) => done(String(error)))"
     assert page.chrome.execute_async_script(read) == template
     with urllib.request.urlopen(f"{page.address}/tilejson.json") as answer:
         assert json.load(answer)["tiles"] == [template]
+
+
+def test_asks_again_for_failed_tiles(page: Page) -> None:
+    """Tiles that could not be fetched come once they can be, without a word in the console from the map itself."""
+    page.open("#2/20/10/flat")
+    page.settle(2, 4)
+    page.offline(True)
+    try:
+        page.chrome.execute_script("location.hash = '#4/-20/-60/flat'")
+        wait_for(lambda: [text for text in page.errors() if "/4/" in text], 30, "a tile that fails")
+    finally:
+        page.offline(False)
+    page.settle(4, 12)
+    assert [text for text in page.errors() if "ERR_INTERNET_DISCONNECTED" not in text] == []
 
 
 def test_places(page: Page) -> None:

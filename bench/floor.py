@@ -44,12 +44,12 @@ class Convolution:
         batch, _, height, width = self.x.shape
         return 2 * batch * height * width * self.weight.numel()
 
-    def to(self, dtype: torch.dtype) -> Convolution:
-        """The same convolution in another number format."""
+    def on(self, device: torch.device, dtype: torch.dtype, batch: int) -> Convolution:
+        """The same convolution of `batch` random windows as large, on a device and in a number format."""
         last = torch.channels_last
-        x = self.x.to(dtype).contiguous(memory_format=last)
-        weight = self.weight.to(dtype).contiguous(memory_format=last)
-        return Convolution(x, weight, None if self.bias is None else self.bias.to(dtype), self.padding)
+        x = torch.randn(batch, *self.x.shape[1:], device=device).to(dtype).contiguous(memory_format=last)
+        weight = self.weight.to(device, dtype).contiguous(memory_format=last)
+        return Convolution(x, weight, None if self.bias is None else self.bias.to(device, dtype), self.padding)
 
     def __call__(self) -> Tensor:
         return F.conv2d(self.x, self.weight, self.bias, padding=self.padding)
@@ -76,8 +76,8 @@ def denoiser_inputs(batch: int, rows: int, device: torch.device) -> tuple[Tensor
     return x.to(device), parent.to(device), level.to(device), 0.7, gsd.to(device)
 
 
-def record_convolutions(denoiser: Denoiser, batch: int) -> list[Convolution]:
-    """The convolutions of one call on random windows, in order, in float32 on the CPU."""
+def record_convolutions(denoiser: Denoiser) -> list[Convolution]:
+    """The convolutions of one call on one random window, in order, in float32 on the CPU."""
     found: list[Convolution] = []
 
     def record(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
@@ -87,9 +87,9 @@ def record_convolutions(denoiser: Denoiser, batch: int) -> list[Convolution]:
         found.append(Convolution(arguments[0].detach(), layer.weight.detach(), bias, layer.padding[0]))
 
     hooks = [m.register_forward_pre_hook(record) for m in denoiser.modules() if isinstance(m, nn.Conv2d)]
-    x, parent, level, t, gsd = denoiser_inputs(batch, 1, torch.device("cpu"))
+    x, parent, level, t, gsd = denoiser_inputs(1, 1, torch.device("cpu"))
     with torch.inference_mode():
-        denoiser(x, parent, level, torch.full((batch,), t), gsd)
+        denoiser(x, parent, level, torch.full((1,), t), gsd)
     for hook in hooks:
         hook.remove()
     return found
@@ -106,10 +106,10 @@ def main() -> None:
 
     compute = choose_compute("cpu")
     denoiser = random_denoiser()
-    convolutions = record_convolutions(denoiser, arguments.batch)
+    convolutions = record_convolutions(denoiser)
     floors = {
-        "bf16": [c.to(torch.bfloat16) for c in convolutions],
-        "fp32": [c.to(torch.float32) for c in convolutions],
+        "bf16": [c.on(compute.device, torch.bfloat16, arguments.batch) for c in convolutions],
+        "fp32": [c.on(compute.device, torch.float32, arguments.batch) for c in convolutions],
     }
     inference = InferenceDenoiser(denoiser, compute)
     one = denoiser_inputs(arguments.batch, 1, compute.device)
@@ -125,7 +125,7 @@ def main() -> None:
         warm_up()
     rounds = [{name: seconds(function, arguments.least) for name, function in timed.items()} for _ in range(arguments.rounds)]
     floor = f"bare convolutions, {compute.precision}"
-    flops = sum(c.flops for c in convolutions)
+    flops = sum(c.flops for c in floors["fp32"])
     rows = []
     for name in timed:
         taken = statistics.median(turn[name] for turn in rounds)

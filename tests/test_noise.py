@@ -22,9 +22,7 @@ FIELDS = [
 ]
 
 
-def _field(
-    seed: int, zoom: int, row: int = 0, col: int = 0, stream: int = 0, size: int = SIZE
-) -> NDArray[Any]:
+def _field(seed: int, zoom: int, row: int = 0, col: int = 0, stream: int = 0, size: int = SIZE) -> NDArray[Any]:
     noise = world_noise(seed, zoom, stream, np.arange(row, row + size), np.arange(col, col + size))
     return noise.double().numpy()
 

@@ -29,6 +29,7 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")]
 Precision = Annotated[str | None, typer.Option(help="auto, bf16 or fp32")]
 WeightsFile = Annotated[Path | None, typer.Option(help="weights file (.safetensors)")]
 CacheDir = Annotated[Path | None, typer.Option(help="directory of the caches")]
+Imagery = Annotated[Path, typer.Option(help="folder of imagery with a manifest.csv")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="file to write: .png, .jpg or .webp")]
 
 
@@ -120,6 +121,62 @@ def enhance(
         from server.enhance_command import enhance_file
 
         typer.echo(enhance_file(settings, image, gsd, stages, output))
+
+
+@app.command()
+def train(
+    imagery: Imagery,
+    out: Annotated[Path, typer.Option(help="folder of the run; an existing one is resumed")],
+    init: Annotated[Path | None, typer.Option(help="weights file to start from")] = None,
+    minutes: Annotated[float | None, typer.Option(help="training time over all resumes; without it --steps decides")] = None,
+    steps: Annotated[int, typer.Option(help="optimiser steps over all resumes")] = 20_000,
+    batch: Annotated[int, typer.Option(help="crops a step")] = 8,
+    crop: Annotated[int, typer.Option(help="side of a crop, pixels: a multiple of 8")] = 160,
+    learning_rate: Annotated[float, typer.Option(help="its highest value")] = 6e-4,
+    seed: Annotated[int, typer.Option(help="of crops, noise and new weights")] = 0,
+    workers: Annotated[int, typer.Option(help="processes that cut crops; 0 for none besides this one")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    compile: Annotated[bool, typer.Option("--compile", help="use torch.compile (on a CPU it needs a C++ compiler)")] = False,
+) -> None:
+    """Trains the denoiser on a folder of imagery (docs/training.md)."""
+    with one_line_errors():
+        from model.training.train import TrainConfig
+        from server.train_command import train_to_folder
+
+        config = TrainConfig(
+            imagery,
+            out,
+            minutes=minutes,
+            steps=steps,
+            batch=batch,
+            crop=crop,
+            learning_rate=learning_rate,
+            seed=seed,
+            init=init,
+            device=device,
+            workers=workers,
+            compile=compile,
+        )
+        typer.echo(train_to_folder(config))
+
+
+@app.command()
+def evaluate(
+    imagery: Imagery,
+    out: Annotated[Path, typer.Option(help="folder to write evaluation.md, evaluation.json and sheet.png to")],
+    weights: WeightsFile = None,
+    against: Annotated[Path | None, typer.Option(help="a second weights file to compare with")] = None,
+    steps: Annotated[list[int] | None, typer.Option(help="sampler steps; may be given several times")] = None,
+    crops: Annotated[int, typer.Option(help="places at each ground resolution")] = 24,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+) -> None:
+    """Measures weights on held-out imagery and prints the table (docs/training.md)."""
+    with one_line_errors():
+        from model.training.evaluate import EvaluateConfig
+        from server.train_command import chosen_steps, evaluate_to_folder
+
+        config = EvaluateConfig(imagery, weights, out, against=against, steps=chosen_steps(steps), crops=crops, device=device)
+        typer.echo(evaluate_to_folder(config))
 
 
 @app.command()

@@ -18,6 +18,10 @@ class CommandError(Exception):
     """A command cannot do what it was asked to; the text is one sentence that says what to change."""
 
 
+class BadOptionError(CommandError):
+    """An option has a value that the command cannot use."""
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turns the errors of our own packages, of files and of memory into one line and an exit code.
@@ -26,7 +30,7 @@ def one_line_errors() -> Iterator[None]:
     """
     try:
         yield
-    except SettingsError as error:
+    except (SettingsError, BadOptionError) as error:
         raise _exit(str(error), BAD_SETTING) from error
     except (CacheError, CommandError) as error:
         raise _exit(str(error), FAILED) from error

@@ -1,0 +1,70 @@
+"""`metaearth train` and `metaearth evaluate`: the training and the measures of model/training, with options checked first."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from model.precision import choose_compute, choose_steps
+from model.training.evaluate import EvaluateConfig, evaluate
+from model.training.imagery import ImageryError
+from model.training.train import SMALL_CROP, TrainConfig, train
+from server.failures import BadOptionError, CommandError
+
+
+def train_to_folder(config: TrainConfig) -> str:
+    """Trains (or goes on with) the run in `config.out`; returns a line about it.
+
+    `config.device` may be `auto`. Raises `BadOptionError` for options and imagery that cannot be used, `CommandError` and
+    `ModelError`.
+    """
+    if config.minutes is not None and not (math.isfinite(config.minutes) and config.minutes > 0):
+        raise BadOptionError(f"--minutes must be above 0, not {config.minutes}.")
+    if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
+        raise BadOptionError(f"--learning-rate must be above 0, not {config.learning_rate}.")
+    for name, value, least in (("steps", config.steps, 1), ("batch", config.batch, 1), ("workers", config.workers, 0)):
+        if value < least:
+            raise BadOptionError(f"--{name} must be at least {least}, not {value}.")
+    if config.crop < SMALL_CROP or config.crop % 8:
+        raise BadOptionError(f"--crop must be a multiple of 8 and at least {SMALL_CROP}, not {config.crop}.")
+    device = str(choose_compute(config.device).device)
+    checkpoint = config.out / "checkpoint.pt"
+    if checkpoint.is_file() and not zipfile.is_zipfile(checkpoint):
+        raise CommandError(f"The checkpoint {checkpoint} is broken; remove it, or name another folder with --out.")
+    try:
+        path = train(replace(config, device=device))
+    except ImageryError as error:
+        raise BadOptionError(str(error)) from error
+    return f"{path}: the weights, averaged over the run (see {config.out}/log.jsonl)"
+
+
+def evaluate_to_folder(config: EvaluateConfig) -> str:
+    """Measures weights on held-out imagery into `config.out`; returns the Markdown table.
+
+    Raises `BadOptionError` for options and imagery that cannot be used, and `ModelError`.
+    """
+    if config.crops < 2:
+        raise BadOptionError(f"--crops must be at least 2, not {config.crops}: one half of them is compared with the other.")
+    compute = choose_compute(config.device)
+    for steps in config.steps:
+        choose_steps(steps, compute)
+    with tqdm(unit="column", desc=str(config.out)) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        try:
+            evaluate(config, progress)
+        except ImageryError as error:
+            raise BadOptionError(str(error)) from error
+    return (config.out / "evaluation.md").read_text(encoding="utf-8")
+
+
+def chosen_steps(steps: list[int] | None) -> tuple[int, ...]:
+    """The sampler steps to evaluate: those given, each once and in their order, else the evaluation's own."""
+    return tuple(dict.fromkeys(steps)) if steps else EvaluateConfig(Path(), None, Path()).steps

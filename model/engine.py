@@ -23,7 +23,7 @@ from model.store import Pixels
 PARENT_MARGIN = ENLARGE_MARGIN + LEVEL_REACH
 """Parent pixels that a window needs beyond its own on every side."""
 
-HALO = 32
+HALO = 48
 """Child pixels around a canonical block that its window computes and drops, for all steps together (tests/test_halo.py)."""
 
 
@@ -73,13 +73,12 @@ class Engine:
         wide = to_unit(pixels.permute(0, 3, 1, 2))
         rowwise = max(len(window.log2_gsd) for window in windows)
         gsd = torch.from_numpy(np.stack([np.broadcast_to(w.log2_gsd, (rowwise,)) for w in windows])).to(device)
-        level = condition_level(wide, PARENT_MARGIN, gsd)
+        level, told = condition_level(wide, PARENT_MARGIN, gsd)
         condition = torch.stack([self._noise(w, STREAM_CONDITION, w.parent_rows, w.parent_cols) for w in windows])
         parent = _trim(wide, PARENT_MARGIN)
         seen = parent + level * _trim(condition, PARENT_MARGIN)
-        told = level / MAX_CONDITION_LEVEL
         noise = torch.stack([self._noise(w, STREAM_SAMPLER, w.rows, w.cols) for w in windows])
-        residual = sample(lambda z, t: self.denoiser(z, seen, told, t, gsd), noise, self.steps)
+        residual = sample(lambda z, t: self.denoiser(z, seen, told / MAX_CONDITION_LEVEL, t, gsd), noise, self.steps)
         upper = _trim(enlarge(_trim(wide, LEVEL_REACH)), 4 * ENLARGE_MARGIN)
         return project(upper + RESIDUAL_SCALE * residual, parent)
 

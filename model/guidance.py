@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.denoiser import ALIGNMENT, MAX_CONDITION_LEVEL
+from model.denoiser import ALIGNMENT
 from model.grid import ground_resolution, mirror_rows, world_size
 
-RECIPE = 1
+RECIPE = 2
 """Goes up when anything below changes what is generated; part of a planet's identity."""
 
 LEVEL_REACH = 2
@@ -20,9 +20,12 @@ LEVEL_REACH = 2
 _ONE_ROW_FROM = 12
 """From this zoom on the resolution changes by less than 0.2 % over a block, and one value serves a window."""
 
-# Amplitude of conditioning noise by the child's log2 metres per pixel: little on coarse real parents, much on generated ones.
-_LEVEL_GSD = np.array([-3.0, 0.0, 3.0, 5.0, 7.0, 9.0, 11.5])
-_LEVEL = np.array([0.08, 0.08, 0.08, 0.08, 0.08, 0.03, 0.01])
+# By the child's log2 metres per pixel: amplitude of the conditioning noise, and the share of it that the denoiser is told.
+# What is not told it takes for detail of the parent and carries on: so a chain of generated parents, which hold a little too
+# little, stays alive where telling everything (or adding nothing) ends in fog. Coarse stages have real parents and need none.
+_GSD = np.array([-3.0, 0.0, 2.0, 5.0, 7.0, 9.0, 11.5])
+_LEVEL = np.array([0.07, 0.07, 0.06, 0.06, 0.045, 0.02, 0.01])
+_TOLD = np.array([0.0, 0.0, 0.3, 0.5, 0.5, 0.6, 1.0])
 
 
 def resolution_rows(zoom: int, top: int, height: int) -> NDArray[np.float32]:
@@ -35,18 +38,23 @@ def resolution_rows(zoom: int, top: int, height: int) -> NDArray[np.float32]:
     return np.log2(ground_resolution(zoom, rows)).astype(np.float32)
 
 
-def condition_level(wide: Tensor, margin: int, log2_gsd: Tensor) -> Tensor:
-    """Conditioning noise's amplitude [B, 1, h, w] for parents [B, 3, h + 2 margin, w + 2 margin].
+def condition_level(wide: Tensor, margin: int, log2_gsd: Tensor) -> tuple[Tensor, Tensor]:
+    """Conditioning noise's amplitude on [-1, 1] and the part of it that the denoiser is told, both [B, 1, h, w].
 
-    ``log2_gsd`` [B, R]: of the child, R = 1 or h / 2. By resolution, and less on water (noise becomes waves of land there), from
-    the parent's colour around each pixel: a pure and smooth function of pixels within `LEVEL_REACH` <= ``margin``.
+    ``wide``: parents [B, 3, h + 2 margin, w + 2 margin]. ``log2_gsd`` [B, R]: of the child, R = 1 or h / 2. By resolution, and
+    less on water (noise becomes waves of land there), from the parent's colour around each pixel: a pure and smooth function of
+    pixels within `LEVEL_REACH` <= ``margin``.
     """
-    by_gsd = np.interp(log2_gsd.cpu().numpy(), _LEVEL_GSD, _LEVEL).astype(np.float32)
-    level = torch.from_numpy(by_gsd).to(wide.device)[:, None, :, None]
-    if level.shape[2] > 1:
-        level = level.repeat_interleave(2, 2)
+    gsd = log2_gsd.cpu().numpy()
+    level, told = (_rows(np.interp(gsd, _GSD, curve), wide) for curve in (_LEVEL, _LEVEL * _TOLD))
     smooth = F.avg_pool2d(wide, 2 * LEVEL_REACH + 1, stride=1)
     spare = margin - LEVEL_REACH
     red, green, blue = smooth[..., spare : smooth.shape[2] - spare, spare : smooth.shape[3] - spare].unbind(1)
-    water = torch.sigmoid((blue - torch.maximum(red, green) - 0.06) * 40)[:, None]
-    return (level * (1 - 0.85 * water)).clamp(0, MAX_CONDITION_LEVEL)
+    land = 1 - 0.85 * torch.sigmoid((blue - torch.maximum(red, green) - 0.06) * 40)[:, None]
+    return level * land, told * land
+
+
+def _rows(values: NDArray[np.float64], like: Tensor) -> Tensor:
+    """Values [B, R] as a column [B, 1, R or 2 R, 1]: one per parent row where there is one per 8 child rows."""
+    column = torch.from_numpy(values.astype(np.float32)).to(like.device)[:, None, :, None]
+    return column.repeat_interleave(2, 2) if column.shape[2] > 1 else column

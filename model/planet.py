@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model import guidance
+from model import guidance, sampler
 from model.base import BasePicture, load_base
 from model.engine import HALO, PARENT_MARGIN, Engine, Window
 from model.errors import UnknownPlanetError, WindowError
@@ -180,7 +180,7 @@ class Planet:
             "seed": self.seed % (1 << 64),
             "weights": self.weights.digest,
             "base": self._base.digest,
-            "sampler": "ab2",
+            "sampler": sampler.RECIPE,
             "steps": self.steps,
             "halo": HALO,
             "block": BLOCK,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from model import Planet, open_planet
 from model.engine import HALO, PARENT_MARGIN, Engine
 from model.planet import Place
 from model.store import BLOCK
+
+DEVICE = os.environ.get("TEST_DEVICE", "cpu")
 
 ORACLE_HALO = 96
 CASES = [  # (zoom, block row, block column): coasts, mountains, ice, sea, the antimeridian, one zoom each
@@ -26,7 +30,7 @@ CASES = [  # (zoom, block row, block column): coasts, mountains, ice, sea, the a
 
 @pytest.fixture(scope="module")
 def planet() -> Planet:
-    return open_planet("earth", steps=1, device="cpu")
+    return open_planet("earth", steps=1, device=DEVICE)
 
 
 def rendered(planet: Planet, steps: int, place: Place) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 from model import PLANETS, DeviceError, Planet, UnknownPlanetError, WindowError, open_planet
 from model.grid import lonlat_to_pixel, world_size
 from model.store import BLOCK, Blocks
+
+DEVICE = os.environ.get("TEST_DEVICE", "cpu")
 
 PLACES = [(8.2, 46.4), (-60.5, -3.2), (179.99, -16.8), (31.2, 30.6), (-50.0, 69.5), (146.5, -18.5), (100.0, 62.0)]
 
@@ -31,7 +34,7 @@ class DictStore:
 
 
 def fresh(store: DictStore | None = None, seed: int = 0) -> Planet:
-    return open_planet("earth", seed, steps=1, device="cpu", store=store)
+    return open_planet("earth", seed, steps=1, device=DEVICE, store=store)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +134,7 @@ def test_two_processes_agree_and_seeds_differ(planet: Planet) -> None:
     window = (10, 135_000, 92_000, 96, 64)
     code = (
         "import hashlib; from model import open_planet; "
-        f"print(hashlib.sha256(open_planet('earth', steps=1, device='cpu').read(*{window}).tobytes()).hexdigest())"
+        f"print(hashlib.sha256(open_planet('earth', steps=1, device='{DEVICE}').read(*{window}).tobytes()).hexdigest())"
     )
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert other == hashlib.sha256(planet.read(*window).tobytes()).hexdigest()
@@ -176,4 +179,4 @@ def test_unknown_planets_and_settings_are_refused() -> None:
         open_planet("krypton")
     for options in ({"steps": 0}, {"steps": 17}, {"device": "abacus"}, {"precision": "fp8"}, {"device": "mps"}):
         with pytest.raises(DeviceError):
-            open_planet("earth", **options)  # type: ignore[arg-type]
+            open_planet("earth", **options)

@@ -21,21 +21,22 @@ from model.stage import enlarge, project, to_bytes, to_unit
 def test_times_fall_from_noise_to_image(steps: int) -> None:
     grid = times(steps)
     assert grid[0] == 1 and grid[-1] == 0 and len(grid) == steps + 1
-    assert all(a > b for a, b in zip(grid, grid[1:], strict=False))
+    assert grid == sorted(grid, reverse=True) and len(set(grid)) == len(grid)
 
 
-def test_the_sampler_is_exact_for_a_point_and_converges_for_a_gaussian() -> None:
+@pytest.mark.parametrize("steps", range(1, 17))
+def test_the_sampler_keeps_what_is_certain_and_the_contrast_of_what_is_not(steps: int) -> None:
     noise = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     point = torch.full_like(noise, 0.3)
-    assert torch.allclose(sample(lambda z, t: point, noise, 4), point)
-    # Data N(0, s^2): the flow's exact denoiser is linear, its exact solution scales noise to s.
+    assert torch.allclose(sample(lambda z, t: point, noise, steps), point, atol=1e-5)
+    # Residuals N(0, s^2): the denoiser is linear, the exact solution scales the noise to s. One step can only give the mean.
     s = 0.5
 
     def posterior(z: torch.Tensor, t: float) -> torch.Tensor:
         return z * ((1 - t) * s**2 / ((1 - t) ** 2 * s**2 + t**2))
 
-    errors = [abs(sample(posterior, noise, steps).std().item() / noise.std().item() - s) for steps in (2, 4, 8, 16)]
-    assert errors == sorted(errors, reverse=True) and errors[-1] < 0.05
+    ratio = sample(posterior, noise, steps).std().item() / noise.std().item() / s
+    assert ratio == 0 if steps == 1 else 0.8 < ratio < 1.4
 
 
 def test_projection_ties_every_block_to_its_parent_even_where_it_would_clip() -> None:
@@ -103,6 +104,7 @@ def test_noise_level_is_low_on_water() -> None:
     sea = torch.tensor([20, 40, 90]).view(1, 3, 1, 1).expand(1, 3, 24, 24)
     land = torch.tensor([81, 101, 60]).view(1, 3, 1, 1).expand(1, 3, 24, 24)
     gsd = torch.tensor([[4.0]])
-    level = [guidance.condition_level(to_unit(colour), 4, gsd) for colour in (sea, land)]
-    assert level[0].shape == (1, 1, 16, 16)
-    assert level[0].max() < 0.5 * level[1].min()
+    (at_sea, told_at_sea), (on_land, told_on_land) = (guidance.condition_level(to_unit(c), 4, gsd) for c in (sea, land))
+    assert at_sea.shape == told_on_land.shape == (1, 1, 16, 16)
+    assert at_sea.max() < 0.5 * on_land.min()
+    assert (told_at_sea <= at_sea).all() and (told_on_land <= on_land).all()

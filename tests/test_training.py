@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import random
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from model.training.imagery import CropSampler, ImageryError, holdout_names, loa
 from model.training.loss import draw_levels, draw_times
 from model.training.train import TrainConfig, train
 from model.weights import DEFAULT_WEIGHTS, load_weights, save_weights
+
+DEVICE = os.environ.get("TEST_DEVICE", "cpu")
 
 HEADER = ["file", "gsd_m", "width", "height", "cell_px", "source", "projection"]
 
@@ -79,7 +82,7 @@ def test_noise_levels_cover_their_range() -> None:
 
 def test_training_learns_resumes_and_ships_weights(tmp_path: Path) -> None:
     imagery, out = write_imagery(tmp_path), tmp_path / "run"
-    options = {"batch": 1, "crop": 64, "learning_rate": 1e-3, "device": "cpu", "log_every": 2, "checkpoint_every": 2}
+    options = {"batch": 1, "crop": 64, "learning_rate": 1e-3, "device": DEVICE, "log_every": 2, "checkpoint_every": 2}
     path = train(TrainConfig(imagery, out, steps=4, **options))  # type: ignore[arg-type]
     before = load_weights(path)
     assert "4 steps" in before.metadata["recipe"]
@@ -93,7 +96,7 @@ def test_training_learns_resumes_and_ships_weights(tmp_path: Path) -> None:
     assert any(name.endswith(" m") for name in log[-1]["unexplained"])
     # The file serves a planet.
     window = (6, 8000, 6000, 16, 16)
-    made = open_planet("earth", steps=1, weights=path, device="cpu").read(*window)
+    made = open_planet("earth", steps=1, weights=path, device=DEVICE).read(*window)
     assert made.shape == (16, 16, 3)
 
 

@@ -28,7 +28,7 @@ from model.training.measures import MEASURES, Pictures, contrast
 from model.weights import load_weights
 
 SIDE = 128
-"""Side of the pictures compared; around them lie the margin and halo that a window needs."""
+"""Side of the pictures compared; the margin and halo that a window needs lie around them."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class EvaluateConfig:
 def evaluate(config: EvaluateConfig, progress: Callable[[int, int], None] | None = None) -> dict[str, object]:
     """Measure, write the table and the contact sheet into ``config.out``, and return the table.
 
-    Every measure is normalised as (m - floor) / (bicubic - floor): 0 like other real imagery, 1 no detail; contrast is the share
+    Every measure is normalised as (m - floor) / (bicubic - floor): 0 like other real imagery, 1 no detail; contrast: share
     of real detail. Raises `ImageryError` and `WeightsError`.
     """
     compute = choose_compute(config.device)

@@ -108,6 +108,10 @@ class Denoiser(nn.Module):
         features = torch.cat([time.sin(), time.cos(), gsd.sin(), gsd.cos()], -1)
         return self.embed(features)  # type: ignore[no-any-return]
 
+    def head_layers(self) -> tuple[nn.Module, ...]:
+        """The layers at 1/2 resolution, from the quarter branch's features to the residual."""
+        return (self.widen, self.enter_head, *self.head, self.leave)
+
     def forward(self, x: Tensor, parent: Tensor, level: Tensor, t: Tensor, log2_gsd: Tensor) -> Tensor:
         """Predict the clean residual.
 
@@ -119,7 +123,7 @@ class Denoiser(nn.Module):
         e = self.embedding(t, log2_gsd)
         rowwise = e.shape[1] > 1
         e4 = _rows(e, 2) if rowwise else e
-        h = self.enter(torch.cat([F.pixel_unshuffle(x, 4), parent, level], 1))
+        h = self.enter(_like(self.enter, torch.cat([F.pixel_unshuffle(x, 4), parent, level], 1)))
         for block in self.before:
             h = block(h, e4)
         m = self.down(F.pixel_unshuffle(h, 2))
@@ -128,11 +132,18 @@ class Denoiser(nn.Module):
         h = h + F.interpolate(self.up(m), scale_factor=2, mode="nearest")
         for block in self.after:
             h = block(h, e4)
-        q = F.pixel_shuffle(self.widen(h), 2) + self.enter_head(F.pixel_unshuffle(x, 2))
+        # The head may be kept in float32 behind branches in bf16 (`model.inference`).
+        q = F.pixel_shuffle(self.widen(_like(self.widen, h)), 2)
+        q = q + self.enter_head(_like(self.enter_head, F.pixel_unshuffle(x, 2)))
         e2 = _rows(e, 4) if rowwise else e
         for block in self.head:
             q = block(q, e2)
         return F.pixel_shuffle(self.leave(q), 2)
+
+
+def _like(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """``x`` in the number format of ``layer``'s weights."""
+    return x.to(layer.weight.dtype)
 
 
 def _rows(embedding: Tensor, times: int) -> Tensor:

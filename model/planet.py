@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model import guidance, sampler
+from model import guidance, sampler, stage
 from model.base import BasePicture, load_base
 from model.engine import HALO, PARENT_MARGIN, Engine, Window
 from model.errors import UnknownPlanetError, WindowError
@@ -181,6 +181,7 @@ class Planet:
             "weights": self.weights.digest,
             "base": self._base.digest,
             "sampler": sampler.RECIPE,
+            "stage": stage.RECIPE,
             "steps": self.steps,
             "halo": HALO,
             "block": BLOCK,

@@ -23,10 +23,10 @@ _SMOOTH_ROUNDS = 2
 def project(image: Tensor, parent: Tensor) -> Tensor:
     """Tie ``image`` [B, 3, 4h, 4w] to ``parent`` [B, 3, h, w], both on [-1, 1]: every 4x4 block gets the parent pixel's mean.
 
-    What the means are off by is first taken away smoothly (back-projection, Irani and Peleg 1991), for taking it away block by
-    block leaves a lattice of 4 px: lines between blocks then differ by a fifth more than lines within them, and hardly at all
-    after two rounds. A block that would leave [-1, 1] keeps its mean and loses contrast instead (its deviations are scaled down together), so
-    that clipping never shifts the mean.
+    What the means are off by is first taken away smoothly (back-projection, Irani and Peleg 1991): taken away block by block it
+    leaves a lattice of 4 px, lines between blocks differing by a fifth more than lines within them. A block that would leave
+    [-1, 1] keeps its mean and loses contrast instead (its deviations are scaled down together), so that clipping never shifts
+    the mean.
     """
     for _ in range(_SMOOTH_ROUNDS):
         image = image - enlarge(F.avg_pool2d(image, 4) - parent)

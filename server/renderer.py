@@ -4,7 +4,9 @@ event loop."""
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,8 @@ from server.tilekey import TILE_SIZE, TileKey
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+STOPPING = "The server is stopping; try again in a few seconds."
 Made = dict[TileKey, ReadyTile]
 
 
@@ -66,7 +70,23 @@ class TileRenderer:
         except RuntimeError as error:  # what an executor raises that takes no more work
             if not self._stopping:
                 raise
-            raise RenderError("The server is stopping; try again in a few seconds.") from error
+            raise RenderError(STOPPING) from error
+
+    async def work(self, function: Callable[[Planet], T], name: str) -> T:
+        """`function` of the planet, in the thread that renders, in turn with tiles; `name` says in the log what it was.
+
+        For what is no tile: boxes, exports. Long work comes in pieces of about a second, so that tiles find their turn.
+
+        Raises:
+            RenderError: if it cannot be rendered at present.
+            ModelError: what the planet raises.
+        """
+        try:
+            return await run_in(self._render_pool, lambda: self._guarded(lambda: function(self._planet), name))
+        except RuntimeError as error:
+            if not self._stopping:
+                raise
+            raise RenderError(STOPPING) from error
 
     def stop(self) -> None:
         """Gives up what is queued, whose requests get a `RenderError`; what has begun goes on."""
@@ -124,14 +144,19 @@ class TileRenderer:
 
     def _render(self, corner: TileKey) -> NDArray[np.uint8]:
         side = self._side(corner) * TILE_SIZE
+        read = self._planet.read
+        return self._guarded(lambda: read(corner.zoom, corner.x * TILE_SIZE, corner.y * TILE_SIZE, side, side), corner.path)
+
+    @staticmethod
+    def _guarded(function: Callable[[], T], name: str) -> T:
         try:
-            return self._planet.read(corner.zoom, corner.x * TILE_SIZE, corner.y * TILE_SIZE, side, side)
+            return function()
         except ModelError:
             raise
         except Exception as error:
             # Memory of the device or the machine that has run out, most of all; another request may well
             # succeed.
-            logger.exception("rendering %s failed", corner.path)
+            logger.exception("rendering %s failed", name)
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise RenderError(f"The tile could not be rendered ({reason}); try again in a few seconds.") from error
 

@@ -55,6 +55,29 @@ def draw_levels(batch: int, generator: torch.Generator) -> Tensor:
     return MAX_CONDITION_LEVEL * ((u - 0.25) / 0.75).clamp(min=0)
 
 
+def fade(parent: Tensor, generator: torch.Generator) -> Tensor:
+    """Parents [B, 3, h, w] as a chain of generated stages would leave them: in half of them, detail finer than 4 or 16 px is
+    kept by a random share in [0, 1].
+
+    The child stays the real one, so that below a flat parent the denoiser learns the detail that such a place has, and not
+    that flat places have none: what would be fog after two stages (EarthGen, arXiv 2409.01491, calls it error over stages).
+    """
+    batch = parent.shape[0]
+    keep = torch.rand(batch, generator=generator)
+    keep = torch.where(torch.rand(batch, generator=generator) < 0.5, keep, torch.ones(batch))
+    coarse = torch.rand(batch, generator=generator) < 0.5
+    by4, by16 = (_smooth(parent, k) for k in (4, 16))
+    choose, share = (v.to(parent.device)[:, None, None, None] for v in (coarse, keep))
+    smooth = torch.where(choose, by16, by4)
+    return smooth + share * (parent - smooth)
+
+
+def _smooth(x: Tensor, k: int) -> Tensor:
+    """Box means over about k px, smoothly enlarged again."""
+    small = F.adaptive_avg_pool2d(x, max(2, x.shape[-1] // k))
+    return F.interpolate(small, size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
 def flow_loss(
     denoiser: Callable[..., Tensor], child: Tensor, log2_gsd: Tensor, generator: torch.Generator, autocast: torch.dtype | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -71,7 +94,7 @@ def flow_loss(
     tt = t[:, None, None, None]
     noise = torch.randn(residual.shape, generator=generator).to(device)
     noisy = (1 - tt) * residual + tt * noise
-    seen = parent + level * torch.randn(parent.shape, generator=generator).to(device)
+    seen = fade(parent, generator) + level * torch.randn(parent.shape, generator=generator).to(device)
     plane = (level / MAX_CONDITION_LEVEL).expand(-1, 1, *parent.shape[2:])
     with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
         predicted = denoiser(

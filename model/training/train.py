@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from model.denoiser import Denoiser, DenoiserConfig
+from model.precision import cpu_has_fast_bf16
 from model.training.imagery import CropSampler, ImageryError, load_pictures
 from model.training.loss import LossTable, flow_loss
 from model.training.warm_start import load_initial
@@ -196,8 +197,8 @@ def train(config: TrainConfig) -> Path:
 
 
 def _autocast(device: str) -> torch.dtype | None:
-    """bf16 on a GPU or an AMX processor; elsewhere float32, which is faster there (bench/floor.py)."""
-    if device.startswith("cuda") or torch.cpu._is_amx_tile_supported():
+    """bf16 where it is faster than float32 (bench/floor.py)."""
+    if device.startswith("cuda") or cpu_has_fast_bf16():
         return torch.bfloat16
     return None
 

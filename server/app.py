@@ -16,6 +16,7 @@ from server.encode import Encoder
 from server.errors import add_error_handlers
 from server.fastpath import FastPath, ReadyTiles
 from server.health import health_router
+from server.ogc import ogc_router
 from server.renderer import TileRenderer
 from server.settings import MIB, Settings
 from server.tilejson import VERSION, tilejson_router
@@ -97,6 +98,7 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     add_error_handlers(api)
     api.include_router(health_router(planet))
     api.include_router(tilejson_router(settings, planet))
+    api.include_router(ogc_router(settings, planet, renderer, ready, encoder))
     add_viewer(api)
     api.include_router(tile_router(renderer, planet.name))
     return FastPath(CorsMiddleware(api, cors), ready, planet.name, api)

@@ -30,12 +30,28 @@ class TileNotFoundError(Exception):
     """There is no such tile: outside the grid, or in a format that is not served."""
 
 
+class ResourceNotFoundError(Exception):
+    """There is no such collection, tile matrix set or other named thing."""
+
+
+class NotAcceptableError(Exception):
+    """None of the formats offered is one that the request's Accept header allows."""
+
+
 class TileAddressError(Exception):
     """The address is not one of a tile: z, x or y is no integer."""
 
 
 class ParameterError(Exception):
     """A query parameter has a value that it cannot have."""
+
+
+class AreaError(Exception):
+    """A box, or what is asked of it, makes no picture: empty, outside of the world, in an unknown CRS, of no size."""
+
+
+class AreaTooLargeError(AreaError):
+    """A box has more pixels than are answered at once."""
 
 
 class RenderError(Exception):
@@ -46,9 +62,13 @@ class RenderError(Exception):
 STATUS: dict[type[Exception], int] = {
     TileNotFoundError: 404,
     UnknownPlanetError: 404,
+    ResourceNotFoundError: 404,
+    NotAcceptableError: 406,
     WindowError: 404,
     TileAddressError: 422,
     ParameterError: 422,
+    AreaError: 422,
+    AreaTooLargeError: 413,
     RenderError: 503,
     BasePictureError: 503,
     DeviceError: 503,
@@ -68,20 +88,29 @@ def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     texts = {
         404: "There is no such tile, planet or page.",
         405: "Only GET, HEAD and OPTIONS are answered.",
+        413: "More is asked for than is answered at once; the sentence names what to use instead.",
         422: "A part of the address or a parameter is malformed.",
         503: "The tile could not be rendered now; Retry-After says when to try again.",
     }
     return {code: {"model": ErrorDetail, "description": texts[code]} for code in codes}
 
 
-def error_response(status: int, sentence: str) -> Response:
-    """The JSON answer of an error; 405 with Allow and 503 with Retry-After, as RFC 9110 asks for."""
+def status_of(error: Exception) -> int:
+    """The status code of an error that is, or whose base is, in the table."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def error_response(status: int, sentence: str, document: dict[str, Any] | None = None) -> Response:
+    """The JSON answer of an error; 405 with Allow and 503 with Retry-After, as RFC 9110 asks for.
+
+    `document` is what the body says where it is more than the sentence.
+    """
     headers = {"cache-control": "no-store"} if status >= 500 else {}
     if status == 405:
         headers["allow"] = METHODS
     if status == 503:
         headers["retry-after"] = str(RETRY_SECONDS)
-    return JSONResponse({"detail": sentence}, status, headers)
+    return JSONResponse(document or {"detail": sentence}, status, headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -89,8 +118,7 @@ def add_error_handlers(app: FastAPI) -> None:
     answers 500."""
 
     async def domain(_: Request, error: Exception) -> Response:
-        status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-        return error_response(status, str(error))
+        return error_response(status_of(error), str(error))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -38,6 +38,30 @@ class ParameterError(Exception):
     """A query parameter has a value that it cannot have."""
 
 
+class OwsError(Exception):
+    """A request that an OGC web service refuses: the text, and exceptionCode and locator of OWS Common 1.1.0 (06-121r3, 8)."""
+
+    def __init__(self, code: str, text: str, locator: str | None = None) -> None:
+        super().__init__(text)
+        self.code, self.locator = code, locator
+
+
+class OwsResourceError(OwsError):
+    """The address of an OGC web service names no resource."""
+
+
+class OwsMethodError(OwsError):
+    """An OGC web service is asked by a method that it does not answer."""
+
+
+class OwsNotAcceptableError(OwsError):
+    """The Accept header allows no media type that a resource of an OGC web service has."""
+
+
+class OwsOperationError(OwsError):
+    """The operation is in the standard and not offered here."""
+
+
 class RenderError(Exception):
     """A tile could not be made, for a reason that may pass, such as memory that has run out."""
 
@@ -47,6 +71,11 @@ STATUS: dict[type[Exception], int] = {
     TileNotFoundError: 404,
     UnknownPlanetError: 404,
     WindowError: 404,
+    OwsError: 400,
+    OwsResourceError: 404,
+    OwsMethodError: 405,
+    OwsNotAcceptableError: 406,
+    OwsOperationError: 501,
     TileAddressError: 422,
     ParameterError: 422,
     RenderError: 503,
@@ -74,6 +103,11 @@ def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": ErrorDetail, "description": texts[code]} for code in codes}
 
 
+def status_of(error: Exception) -> int:
+    """The status code of an error that is, or whose base is, in the table."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
 def error_response(status: int, sentence: str) -> Response:
     """The JSON answer of an error; 405 with Allow and 503 with Retry-After, as RFC 9110 asks for."""
     headers = {"cache-control": "no-store"} if status >= 500 else {}
@@ -89,8 +123,7 @@ def add_error_handlers(app: FastAPI) -> None:
     answers 500."""
 
     async def domain(_: Request, error: Exception) -> Response:
-        status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-        return error_response(status, str(error))
+        return error_response(status_of(error), str(error))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

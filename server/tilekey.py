@@ -12,6 +12,8 @@ from server.encode import EXTENSIONS
 from server.errors import TileAddressError, TileNotFoundError
 
 TILE_SIZE = 256
+# Names of grids, as the OGC's Two Dimensional Tile Matrix Set standard (17-083r4) has them.
+MERCATOR, CRS84 = "WebMercatorQuad", "WorldCRS84Quad"
 MIN_ZOOM = 0
 MAX_ZOOM = 20
 # Canonical only (no sign, no leading zero), so that a tile has one address: what the fast path may take on
@@ -22,12 +24,16 @@ INTEGER = re.compile(r"-?\d+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class TileKey:
-    """One tile in one format, within the grid: zoom 0 to 20, 0 <= x, y < 2**zoom, y from the north (XYZ)."""
+    """One tile in one format, within the grid: zoom 0 to 20, 0 <= x, y < 2**zoom, y from the north (XYZ).
+
+    In the `grid` `CRS84` zoom is 0 to 19, and x is below 2**(zoom + 1).
+    """
 
     zoom: int
     x: int
     y: int
     extension: str
+    grid: str = MERCATOR
 
     @classmethod
     def parse(cls, zoom: str, x: str, y: str, extension: str) -> TileKey:
@@ -66,7 +72,9 @@ class TileKey:
 
     @property
     def path(self) -> str:
-        """The canonical path, which is also the key of the tile in memory."""
+        """The canonical path, which is also the key of the tile in memory; in other grids a key that is no path."""
+        if self.grid != MERCATOR:
+            return f"{self.grid}/{self.zoom}/{self.x}/{self.y}.{self.extension}"
         return f"/{self.zoom}/{self.x}/{self.y}.{self.extension}"
 
     def digest(self, seeds: Mapping[str, bytes]) -> str:

@@ -103,4 +103,6 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     wmts_tiles = WmtsTiles(planet.name)
     api.include_router(wmts_router(settings, planet, renderer, wmts_tiles))
     api.include_router(tile_router(renderer, planet.name))
-    return FastPath(CorsMiddleware(api, cors), ready, planet.name, api)
+    application = FastPath(CorsMiddleware(api, cors), ready, planet.name, api)
+    application.add_alias("/wmts", wmts_tiles.resolve)
+    return application

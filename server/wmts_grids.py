@@ -71,7 +71,7 @@ def _mercator() -> MatrixSet:
 
 
 def _crs84() -> MatrixSet:
-    """Scale denominators are those of Web Mercator one zoom deeper, by definition the same; morecantile's are cut after 15 digits.
+    """Scales are those of Web Mercator one zoom deeper, by definition the same; morecantile's own are cut after 15 digits.
 
     No well-known scale set is claimed: GoogleCRS84Quad begins one scale higher, and a set of WMTS 1.0.0 that claims to follow
     one has all its scales from the largest down.

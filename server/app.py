@@ -22,6 +22,8 @@ from server.settings import MIB, Settings
 from server.tilejson import VERSION, tilejson_router
 from server.tiles import tile_router
 from server.viewer_pages import add_viewer
+from server.wmts import wmts_router
+from server.wmts_tiles import WmtsTiles
 
 DESCRIPTION = """Map tiles of a synthetic Earth, zoom 0 to 20, made by a self-cascading diffusion model.
 
@@ -100,5 +102,9 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     api.include_router(tilejson_router(settings, planet))
     api.include_router(ogc_router(settings, planet, renderer, ready, encoder))
     add_viewer(api)
+    wmts_tiles = WmtsTiles(planet.name)
+    api.include_router(wmts_router(settings, planet, renderer, wmts_tiles))
     api.include_router(tile_router(renderer, planet.name))
-    return FastPath(CorsMiddleware(api, cors), ready, planet.name, api)
+    application = FastPath(CorsMiddleware(api, cors), ready, planet.name, api)
+    application.add_alias("/wmts", wmts_tiles.resolve)
+    return application

@@ -54,6 +54,30 @@ class AreaTooLargeError(AreaError):
     """A box has more pixels than are answered at once."""
 
 
+class OwsError(Exception):
+    """A request that an OGC web service refuses: the text, and exceptionCode and locator of OWS Common 1.1.0 (06-121r3, 8)."""
+
+    def __init__(self, code: str, text: str, locator: str | None = None) -> None:
+        super().__init__(text)
+        self.code, self.locator = code, locator
+
+
+class OwsResourceError(OwsError):
+    """The address of an OGC web service names no resource."""
+
+
+class OwsMethodError(OwsError):
+    """An OGC web service is asked by a method that it does not answer."""
+
+
+class OwsNotAcceptableError(OwsError):
+    """The Accept header allows no media type that a resource of an OGC web service has."""
+
+
+class OwsOperationError(OwsError):
+    """The operation is in the standard and not offered here."""
+
+
 class RenderError(Exception):
     """A tile could not be made, for a reason that may pass, such as memory that has run out."""
 
@@ -65,6 +89,11 @@ STATUS: dict[type[Exception], int] = {
     ResourceNotFoundError: 404,
     NotAcceptableError: 406,
     WindowError: 404,
+    OwsError: 400,
+    OwsResourceError: 404,
+    OwsMethodError: 405,
+    OwsNotAcceptableError: 406,
+    OwsOperationError: 501,
     TileAddressError: 422,
     ParameterError: 422,
     AreaError: 422,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, Response
 
-from server.ogc.errors import OgcRoute
 from server.ogc.crs import COMMON_CRS
+from server.ogc.errors import OgcRoute
 from server.ogc.models import RELATION, Collection, Collections, Conformance, Extent, Landing, Link, SpatialExtent
 from server.ogc.negotiation import DOCUMENT, VARY, DocumentFormat, choose
 from server.ogc.site import Pages, Site, add_document

@@ -58,7 +58,7 @@ BINARY = {"schema": {"type": "string", "format": "binary"}}
 DECLARED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The map.",
-        "content": {media_type: BINARY for media_type in MAP_OFFERS.values()},
+        "content": dict.fromkeys(MAP_OFFERS.values(), BINARY),
         "headers": HEADERS,
     },
     304: {"description": "The map has the ETag of If-None-Match; nothing was rendered."},

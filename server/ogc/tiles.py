@@ -84,7 +84,7 @@ def tile_router(site: Site, renderer: TileRenderer, ready: ReadyTiles, base: str
         """A tile, 256 x 256 pixels (20-057, core)."""
         chosen = choose(request, f, TILE_OFFERS)
         zoom, row, column = tile_index(tileMatrixSetId, tileMatrix, tileRow, tileCol)
-        key = TileKey(zoom, column, row, EXTENSION[chosen])
+        key = TileKey(zoom, column, row, EXTENSION[chosen], grid=tileMatrixSetId)
         known = answer_if_known(request, ready.etag(key).decode(), site.settings.max_age)
         if known is not None:
             return known

@@ -38,6 +38,14 @@ class ParameterError(Exception):
     """A query parameter has a value that it cannot have."""
 
 
+class AreaError(Exception):
+    """A box, or what is asked of it, makes no picture: empty, outside of the world, in an unknown CRS, of no size."""
+
+
+class AreaTooLargeError(AreaError):
+    """A box has more pixels than are answered at once."""
+
+
 class RenderError(Exception):
     """A tile could not be made, for a reason that may pass, such as memory that has run out."""
 
@@ -49,6 +57,8 @@ STATUS: dict[type[Exception], int] = {
     WindowError: 404,
     TileAddressError: 422,
     ParameterError: 422,
+    AreaError: 422,
+    AreaTooLargeError: 413,
     RenderError: 503,
     BasePictureError: 503,
     DeviceError: 503,
@@ -68,6 +78,7 @@ def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     texts = {
         404: "There is no such tile, planet or page.",
         405: "Only GET, HEAD and OPTIONS are answered.",
+        413: "More is asked for than is answered at once; the sentence names what to use instead.",
         422: "A part of the address or a parameter is malformed.",
         503: "The tile could not be rendered now; Retry-After says when to try again.",
     }

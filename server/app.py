@@ -16,7 +16,7 @@ from server.encode import Encoder
 from server.errors import add_error_handlers
 from server.fastpath import FastPath, ReadyTiles
 from server.health import health_router
-from server.ogc import ogc_router
+from server.ogc import describe, ogc_router
 from server.renderer import TileRenderer
 from server.settings import MIB, Settings
 from server.tilejson import VERSION, tilejson_router
@@ -101,6 +101,7 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     api.include_router(health_router(planet))
     api.include_router(tilejson_router(settings, planet))
     api.include_router(ogc_router(settings, planet, renderer, ready, encoder))
+    describe(api)
     add_viewer(api)
     wmts_tiles = WmtsTiles(planet.name)
     api.include_router(wmts_router(settings, planet, renderer, wmts_tiles))

@@ -26,7 +26,7 @@ TEXTS = {
 class OgcException(BaseModel):
     """An exception after OGC API - Common - Part 1 (19-072), schema exception.yaml."""
 
-    type: str = Field("about:blank", description="RFC 7807: nothing more than the title")
+    type: str = Field(description="always about:blank: the title says it all (RFC 7807, 4.2)")
     title: str
     status: int
     detail: str = Field(description="One sentence that says what was wrong and what to change.")
@@ -40,7 +40,7 @@ def exceptions(*codes: int) -> dict[int | str, dict[str, Any]]:
 def exception_response(status: int, sentence: str) -> Response:
     """The answer of an error; 503 has Retry-After. A malformed parameter is 400, as the OGC API standards have it."""
     status = 400 if status == 422 else status
-    document = OgcException(title=HTTPStatus(status).phrase, status=status, detail=sentence)
+    document = OgcException(type="about:blank", title=HTTPStatus(status).phrase, status=status, detail=sentence)
     return error_response(status, sentence, document.model_dump())
 
 

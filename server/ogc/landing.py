@@ -105,7 +105,7 @@ class Common:
 
 
 def landing_router(site: Site, pages: Pages) -> APIRouter:
-    """`/` (the viewer for browsers), `/ogc`, `/conformance`, `/collections` and `/collections/{collectionId}`."""
+    """`/` (the viewer for browsers) and `/ogc`, with and without a slash."""
     router = APIRouter(tags=["OGC API"], route_class=OgcRoute)
     common = Common(site)
     viewer = index_page()
@@ -121,6 +121,18 @@ def landing_router(site: Site, pages: Pages) -> APIRouter:
         """The landing page of OGC API (19-072, 8.2): links to all else."""
         chosen = choose(request, f, DOCUMENT)
         return pages.answer(request, site, chosen, "landing", common.landing(request, "/ogc", chosen))
+
+    add_document(router, "/", root, Landing, "getViewerOrLandingPage")
+    add_document(router, "/ogc", landing, Landing, "getLandingPage")
+    # As clients write it that append paths to it.
+    router.add_api_route("/ogc/", landing, methods=["GET", "HEAD"], include_in_schema=False)
+    return router
+
+
+def common_router(site: Site, pages: Pages) -> APIRouter:
+    """`/conformance`, `/collections` and `/collections/{collectionId}`."""
+    router = APIRouter(tags=["OGC API"], route_class=OgcRoute)
+    common = Common(site)
 
     async def conformance(request: Request, f: DocumentFormat = None) -> Response:
         """The conformance classes that hold here (19-072, 8.4)."""
@@ -138,8 +150,6 @@ def landing_router(site: Site, pages: Pages) -> APIRouter:
         site.check_collection(collectionId)
         return pages.answer(request, site, chosen, "collection", common.collection(request, chosen))
 
-    add_document(router, "/", root, Landing, "getViewerOrLandingPage")
-    add_document(router, "/ogc", landing, Landing, "getLandingPage")
     add_document(router, "/conformance", conformance, Conformance, "getConformance")
     add_document(router, "/collections", collections, Collections, "getCollections")
     add_document(router, "/collections/{collectionId}", collection, Collection, "getCollection", 404)

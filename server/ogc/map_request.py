@@ -12,6 +12,8 @@ from server.ogc.crs import GEOGRAPHIC, Box, MapCRS, metres_per_unit, reproject, 
 from server.tilekey import shorten
 
 MAX_PIXELS = 16_000_000
+MAX_SIDE = 65_500
+"""Pixels along one side: what JPEG holds, the least of the formats but for WebP."""
 DEFAULT_SIDE = 1024
 """Pixels of the longer side of a map whose size nobody gives."""
 MM_PER_PIXEL = 0.28
@@ -123,9 +125,9 @@ def _area(crs: MapCRS, box: Box, width: float, height: float) -> Area:
     """The area of at least one pixel a side; sizes are rounded."""
     # A number as large as that need not fit an integer; it is too large in any case.
     sides = [max(1, round(min(side, 1e12))) for side in (width, height)]
-    if sides[0] * sides[1] > MAX_PIXELS:
+    if sides[0] * sides[1] > MAX_PIXELS or max(sides) > MAX_SIDE:
         raise AreaTooLargeError(
-            f"The map would have {sides[0]} x {sides[1]} pixels, more than {MAX_PIXELS:,}; "
+            f"The map would have {sides[0]} x {sides[1]} pixels; at most are answered {MAX_PIXELS:,}, and {MAX_SIDE:,} a side: "
             "ask for fewer, or start a job at POST /exports."
         )
     return Area(crs.crs, *box, *sides)

@@ -3,12 +3,16 @@ Tile Set Metadata of 17-083r4."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from server.tilejson import numbers
+
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 RELATION = "http://www.opengis.net/def/rel/ogc/1.0/"
+
+Point = Annotated[tuple[float, float], numbers(2)]
 
 
 class Link(BaseModel):
@@ -134,8 +138,8 @@ class Limits(BaseModel):
 class BoundingBox(BaseModel):
     """2DBoundingBox.json of 17-083r4."""
 
-    lowerLeft: tuple[float, float]
-    upperRight: tuple[float, float]
+    lowerLeft: Point
+    upperRight: Point
     crs: str
     orderedAxes: list[str]
 
@@ -143,7 +147,7 @@ class BoundingBox(BaseModel):
 class CenterPoint(BaseModel):
     """tilePoint.json of 17-083r4: where a client may start."""
 
-    coordinates: tuple[float, float]
+    coordinates: Point
     crs: str
     tileMatrix: str
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from model import Planet
 from server.encode import Encoder
 from server.fastpath import ReadyTiles
-from server.ogc.landing import landing_router
+from server.ogc.landing import common_router, landing_router
 from server.ogc.maps import map_router
 from server.ogc.matrix_sets import matrix_set_router
 from server.ogc.site import Pages, Site
@@ -20,14 +20,20 @@ from server.settings import Settings
 def ogc_router(settings: Settings, planet: Planet, renderer: TileRenderer, ready: ReadyTiles, encoder: Encoder) -> APIRouter:
     """The landing page, conformance, collections, tile matrix sets, tilesets, tiles and maps.
 
-    To be included before the routes of XYZ tiles, which match addresses of as many parts.
+    All but the landing page are also below `/ogc`, for clients that append paths to the landing page's address, where `/`
+    is the viewer. To be included before the routes of XYZ tiles, which match addresses of as many parts.
     """
     site, pages = Site(settings, planet), Pages()
+    parts = [
+        common_router(site, pages),
+        matrix_set_router(site, pages),
+        tileset_router(site, pages),
+        *(tile_router(site, renderer, ready, base, operation) for base, operation in BASES.items()),
+        map_router(site, renderer, encoder),
+    ]
     router = APIRouter()
     router.include_router(landing_router(site, pages))
-    router.include_router(matrix_set_router(site, pages))
-    router.include_router(tileset_router(site, pages))
-    for base, operation in BASES.items():
-        router.include_router(tile_router(site, renderer, ready, base, operation))
-    router.include_router(map_router(site, renderer, encoder))
+    for part in parts:
+        router.include_router(part)
+        router.include_router(part, prefix="/ogc", include_in_schema=False)
     return router

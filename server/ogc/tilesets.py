@@ -32,7 +32,7 @@ class TilesetDocuments:
         self.site = site
         self.base = base.replace("{collectionId}", site.planet.name)
 
-    def list(self, request: Request, chosen: str) -> Tilesets:
+    def all(self, request: Request, chosen: str) -> Tilesets:
         """All tilesets, one for each tile matrix set."""
         return Tilesets(
             tilesets=[
@@ -126,7 +126,7 @@ def _add(router: APIRouter, site: Site, pages: Pages, base: str, operation: str)
     async def tilesets(request: Request, f: DocumentFormat = None) -> Response:
         """The tilesets, one for each tile matrix set (20-057, tilesets-list)."""
         chosen = choose(request, f, DOCUMENT)
-        return pages.answer(request, site, chosen, "tilesets", documents.list(request, chosen))
+        return pages.answer(request, site, chosen, "tilesets", documents.all(request, chosen))
 
     async def tileset(request: Request, tileMatrixSetId: str, f: TilesetFormat = None) -> Response:
         """A tileset's metadata (17-083r4), with the templates of its tiles' addresses."""

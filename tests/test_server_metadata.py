@@ -99,7 +99,7 @@ def test_openapi_declares_every_status_and_content_type_of_a_tile(client: TestCl
         assert kinds["ext"]["enum"] == ["png", "jpg", "webp", "avif", "png8"]
     assert set(paths["/tilejson.json"]["get"]["responses"]) == {"200", "405", "422"}
     assert set(paths["/health"]["get"]["responses"]) == {"200", "405"}
-    assert set(paths["/"]["get"]["responses"]["200"]["content"]) == {"text/html"}
+    assert set(paths["/"]["get"]["responses"]["200"]["content"]) == {"application/json", "text/html"}
     names = [operation["operationId"] for path in paths.values() for operation in path.values()]
     assert len(names) == len(set(names))
     assert "HTTPValidationError" not in json.dumps(document)

@@ -16,10 +16,12 @@ from server.encode import Encoder
 from server.errors import add_error_handlers
 from server.fastpath import FastPath, ReadyTiles
 from server.health import health_router
+from server.proxies import ProxyMiddleware, ProxyPolicy
 from server.renderer import TileRenderer
 from server.settings import MIB, Settings
 from server.tilejson import VERSION, tilejson_router
 from server.tiles import tile_router
+from server.tms import tms_resolver, tms_router
 from server.viewer_pages import add_viewer
 
 DESCRIPTION = """Map tiles of a synthetic Earth, zoom 0 to 20, made by a self-cascading diffusion model.
@@ -98,5 +100,9 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     api.include_router(health_router(planet))
     api.include_router(tilejson_router(settings, planet))
     add_viewer(api)
+    api.include_router(tms_router(settings, planet, renderer))
     api.include_router(tile_router(renderer, planet.name))
-    return FastPath(CorsMiddleware(api, cors), ready, planet.name, api)
+    proxies = ProxyPolicy(settings)
+    application = FastPath(CorsMiddleware(ProxyMiddleware(api, proxies), cors), ready, planet.name, api, proxies)
+    application.add_alias("/tms", tms_resolver(planet.name))
+    return application

@@ -38,6 +38,10 @@ class ParameterError(Exception):
     """A query parameter has a value that it cannot have."""
 
 
+class NotAcceptableError(Exception):
+    """The client accepts none of the formats that there are."""
+
+
 class RenderError(Exception):
     """A tile could not be made, for a reason that may pass, such as memory that has run out."""
 
@@ -47,6 +51,7 @@ STATUS: dict[type[Exception], int] = {
     TileNotFoundError: 404,
     UnknownPlanetError: 404,
     WindowError: 404,
+    NotAcceptableError: 406,
     TileAddressError: 422,
     ParameterError: 422,
     RenderError: 503,
@@ -63,10 +68,16 @@ class ErrorDetail(BaseModel):
     detail: str = Field(description="One sentence that says what was wrong and what to change.")
 
 
+def status_of(error: Exception) -> int:
+    """The status code of a domain error, by the table."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
 def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI declarations of the given error codes."""
     texts = {
         404: "There is no such tile, planet or page.",
+        406: "None of the formats served is one that Accept allows.",
         405: "Only GET, HEAD and OPTIONS are answered.",
         422: "A part of the address or a parameter is malformed.",
         503: "The tile could not be rendered now; Retry-After says when to try again.",
@@ -74,14 +85,21 @@ def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": ErrorDetail, "description": texts[code]} for code in codes}
 
 
-def error_response(status: int, sentence: str) -> Response:
-    """The JSON answer of an error; 405 with Allow and 503 with Retry-After, as RFC 9110 asks for."""
+def error_headers(status: int) -> dict[str, str]:
+    """What an error says in headers: 405 Allow and 503 Retry-After, as RFC 9110 asks for, and 406 Vary."""
     headers = {"cache-control": "no-store"} if status >= 500 else {}
     if status == 405:
         headers["allow"] = METHODS
+    if status == 406:
+        headers["vary"] = "Accept"
     if status == 503:
         headers["retry-after"] = str(RETRY_SECONDS)
-    return JSONResponse({"detail": sentence}, status, headers)
+    return headers
+
+
+def error_response(status: int, sentence: str) -> Response:
+    """The JSON answer of an error."""
+    return JSONResponse({"detail": sentence}, status, error_headers(status))
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -89,8 +107,7 @@ def add_error_handlers(app: FastAPI) -> None:
     answers 500."""
 
     async def domain(_: Request, error: Exception) -> Response:
-        status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-        return error_response(status, str(error))
+        return error_response(status_of(error), str(error))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

@@ -33,6 +33,8 @@ def run_server(application: FastPath, listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # `server.proxies` reads these headers itself and must know the true peer to tell whom to believe.
+        proxy_headers=False,
         lifespan="on",
         timeout_graceful_shutdown=STOP_SECONDS,
     )

@@ -110,7 +110,6 @@ def test_every_resource_template_leads_to_its_format(client: TestClient, documen
         assert found.get("resourceType") == "tile"
         address = found.get("template")
         for name, value in (
-            ("style", "default"),
             ("TileMatrixSet", CRS84),
             ("TileMatrix", "1"),
             ("TileRow", "0"),

@@ -89,8 +89,10 @@ def get_tile(**parts: str) -> dict[str, str]:
 def address(document: Any, parts: dict[str, str]) -> str:
     """The RESTful address of a tile, by the template of its format."""
     (template,) = texts(document, f"{LAYERS}/wmts:ResourceURL[@resourceType='tile'][@format='{parts['format']}']/@template")
-    for name in ("style", "TileMatrixSet", "TileMatrix", "TileRow", "TileCol"):
+    for name in ("TileMatrixSet", "TileMatrix", "TileRow", "TileCol"):
+        assert f"{{{name}}}" in template
         template = template.replace(f"{{{name}}}", parts[name])
+    assert "{" not in template
     return template
 
 
@@ -341,22 +343,24 @@ def test_restful_get_tile_invalid_tile_matrix_set_limits(client: TestClient, doc
         assert (answer.status_code, *exception(answer.content)[:2]) == (404, "TileOutOfRange", f"Tile{end}")
 
 
-@pytest.mark.parametrize("name", ["style", "TileMatrixSet", "TileMatrix", "TileRow", "TileCol"])
+@pytest.mark.parametrize("name", ["TileMatrixSet", "TileMatrix", "TileRow", "TileCol"])
 def test_restful_get_tile_missing(client: TestClient, document: Any, name: str) -> None:
     answer = client.get(address(document, {**next(first_tiles(document)), name: ""}))
     assert answer.status_code == 404
 
 
-@pytest.mark.parametrize("name", ["style", "TileMatrixSet", "TileMatrix"])
+@pytest.mark.parametrize("name", ["TileMatrixSet", "TileMatrix"])
 def test_restful_get_tile_invalid(client: TestClient, document: Any, name: str) -> None:
-    """Invalid.Tile.Style, Invalid.TileMatrixSet and Invalid.TileMatrix."""
+    """Invalid.TileMatrixSet and Invalid.TileMatrix."""
     answer = client.get(address(document, {**next(first_tiles(document)), name: "BOGUS"}))
     assert (answer.status_code, *exception(answer.content)[:2]) == (404, "InvalidParameterValue", name)
 
 
-def test_restful_get_tile_invalid_layer(client: TestClient, document: Any) -> None:
-    answer = client.get(address(document, next(first_tiles(document))).replace("/earth/", "/BOGUS/"))
-    assert (answer.status_code, *exception(answer.content)[:2]) == (404, "InvalidParameterValue", "layer")
+@pytest.mark.parametrize(("name", "value"), [("layer", "earth"), ("style", "default")])
+def test_restful_get_tile_invalid_layer_and_style(client: TestClient, document: Any, name: str, value: str) -> None:
+    """Invalid.Layer and Invalid.Tile.Style; both are written out in the templates."""
+    answer = client.get(address(document, next(first_tiles(document))).replace(f"/{value}/", "/BOGUS/"))
+    assert (answer.status_code, *exception(answer.content)[:2]) == (404, "InvalidParameterValue", name)
 
 
 # GetFeatureInfo

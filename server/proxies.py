@@ -21,7 +21,7 @@ from server.settings import PREFIX_PATH, Settings
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 # forwarded-pair of RFC 7239, 4: token "=" (token / quoted-string), and what separates pairs and elements.
-PAIR = re.compile(r"""\s*(?:([\w!#$%&'*+.^`|~-]+)=(?:([\w!#$%&'*+.^`|~:\[\]/-]+)|"((?:[^"\\]|\\.)*)"))?\s*(;|,|$)""", re.ASCII)
+PAIR = re.compile(r"""\s*+(?:([\w!#$%&'*+.^`|~-]+)=(?:([\w!#$%&'*+.^`|~:\[\]/-]+)|"((?:[^"\\]|\\.)*)"))?\s*(;|,|$)""", re.ASCII)
 
 
 class Hop(NamedTuple):

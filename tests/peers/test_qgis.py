@@ -12,7 +12,11 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.peers.serving import mosaic, picture, serving
+from model import Planet
+from server.app import create_app
+from server.settings import load_settings
+from tests.peers.pictures import mosaic, picture
+from tests.peers.serving import served
 
 PYTHON = "/usr/bin/python3"  # Debian's, for which python3-qgis is made
 SCRIPT = Path(__file__).parent / "qgis_render.py"
@@ -23,10 +27,10 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server for this module."""
-    with serving(tmp_path_factory.mktemp("qgis")) as address:
-        yield address
+def server(planet: Planet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of the session's planet."""
+    with served(create_app(load_settings(cache_dir=tmp_path_factory.mktemp("qgis"), steps=1), planet)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")

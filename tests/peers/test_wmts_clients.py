@@ -12,8 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model import Planet
+from server.app import create_app
+from server.settings import load_settings
 from tests.ows_schemas import CAPABILITIES, EXCEPTIONS, schema_folder
-from tests.peers.serving import fetch, mosaic, picture, run, serving
+from tests.peers.pictures import fetch, mosaic, picture, run
+from tests.peers.serving import served
 
 METADATA = "/wmts/1.0.0/WMTSCapabilities.xml"
 ENTRIES = (METADATA, "/wmts?SERVICE=WMTS&REQUEST=GetCapabilities")
@@ -23,10 +27,10 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server for this module."""
-    with serving(tmp_path_factory.mktemp("wmts")) as address:
-        yield address
+def server(planet: Planet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server of the session's planet."""
+    with served(create_app(load_settings(cache_dir=tmp_path_factory.mktemp("wmts"), steps=1), planet)) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def need(program: str, package: str) -> str:

@@ -17,10 +17,12 @@ from server.errors import add_error_handlers
 from server.fastpath import FastPath, ReadyTiles
 from server.health import health_router
 from server.ogc import describe, ogc_router
+from server.proxies import ProxyMiddleware, ProxyPolicy
 from server.renderer import TileRenderer
 from server.settings import MIB, Settings
 from server.tilejson import VERSION, tilejson_router
 from server.tiles import tile_router
+from server.tms import tms_resolver, tms_router
 from server.viewer_pages import add_viewer
 from server.wmts import wmts_router
 from server.wmts_tiles import WmtsTiles
@@ -105,7 +107,10 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     add_viewer(api)
     wmts_tiles = WmtsTiles(planet.name)
     api.include_router(wmts_router(settings, planet, renderer, wmts_tiles))
+    api.include_router(tms_router(settings, planet, renderer))
     api.include_router(tile_router(renderer, planet.name))
-    application = FastPath(CorsMiddleware(api, cors), ready, planet.name, api)
+    proxies = ProxyPolicy(settings)
+    application = FastPath(CorsMiddleware(ProxyMiddleware(api, proxies), cors), ready, planet.name, api, proxies)
+    application.add_alias("/tms", tms_resolver(planet.name))
     application.add_alias("/wmts", wmts_tiles.resolve)
     return application

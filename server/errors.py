@@ -112,10 +112,16 @@ class ErrorDetail(BaseModel):
     detail: str = Field(description="One sentence that says what was wrong and what to change.")
 
 
+def status_of(error: Exception) -> int:
+    """The status code of a domain error, by the table."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
 def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI declarations of the given error codes."""
     texts = {
         404: "There is no such tile, planet or page.",
+        406: "None of the formats served is one that Accept allows.",
         405: "Only GET, HEAD and OPTIONS are answered.",
         413: "More is asked for than is answered at once; the sentence names what to use instead.",
         422: "A part of the address or a parameter is malformed.",
@@ -124,22 +130,21 @@ def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": ErrorDetail, "description": texts[code]} for code in codes}
 
 
-def status_of(error: Exception) -> int:
-    """The status code of an error that is, or whose base is, in the table."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-
-
-def error_response(status: int, sentence: str, document: dict[str, Any] | None = None) -> Response:
-    """The JSON answer of an error; 405 with Allow and 503 with Retry-After, as RFC 9110 asks for.
-
-    `document` is what the body says where it is more than the sentence.
-    """
+def error_headers(status: int) -> dict[str, str]:
+    """What an error says in headers: 405 Allow and 503 Retry-After, as RFC 9110 asks for, and 406 Vary."""
     headers = {"cache-control": "no-store"} if status >= 500 else {}
     if status == 405:
         headers["allow"] = METHODS
+    if status == 406:
+        headers["vary"] = "Accept"
     if status == 503:
         headers["retry-after"] = str(RETRY_SECONDS)
-    return JSONResponse(document or {"detail": sentence}, status, headers)
+    return headers
+
+
+def error_response(status: int, sentence: str, document: dict[str, Any] | None = None) -> Response:
+    """The JSON answer of an error; `document` is what the body says where it is more than the sentence."""
+    return JSONResponse(document or {"detail": sentence}, status, error_headers(status))
 
 
 def add_error_handlers(app: FastAPI) -> None:

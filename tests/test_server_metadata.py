@@ -96,7 +96,7 @@ def test_openapi_declares_every_status_and_content_type_of_a_tile(client: TestCl
         assert all("content" not in answer for answer in head["responses"].values())
         kinds = {parameter["name"]: parameter["schema"] for parameter in get["parameters"]}
         assert (kinds["z"]["type"], kinds["z"]["minimum"], kinds["z"]["maximum"]) == ("integer", 0, 20)
-        assert kinds["ext"]["enum"] == ["png", "jpg", "webp", "avif", "png8"]
+        assert kinds["ext"]["enum"] == ["png", "jpg", "webp", "avif", "png8", "jpeg"]
     assert set(paths["/tilejson.json"]["get"]["responses"]) == {"200", "405", "422"}
     assert set(paths["/health"]["get"]["responses"]) == {"200", "405"}
     assert set(paths["/"]["get"]["responses"]["200"]["content"]) == {"application/json", "text/html"}

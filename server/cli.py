@@ -37,6 +37,8 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="file to write: .pn
 def serve(
     host: Annotated[str | None, typer.Option(help="address to listen on; 0.0.0.0 for all")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on; 0 for any free one")] = None,
+    root_path: Annotated[str | None, typer.Option(help="path prefix behind a proxy, such as /globe")] = None,
+    public_url: Annotated[str | None, typer.Option(help="address under which the world sees the server")] = None,
     seed: Seed = None,
     steps: Steps = None,
     device: Device = None,
@@ -49,6 +51,8 @@ def serve(
         settings = load_settings(
             host=host,
             port=port,
+            root_path=root_path,
+            public_url=public_url,
             seed=seed,
             steps=steps,
             device=device,

@@ -4,7 +4,9 @@ them."""
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +14,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "METAEARTH_"
+# A path prefix as it may stand in links: segments of unreserved characters (RFC 3986, 2.3), none of them dots only.
+PREFIX_PATH = re.compile(r"(?:/(?!\.+(?:/|$))[A-Za-z0-9._~@-]+)+", re.ASCII)
 # Read by `model.base`, which knows no settings class: a variable with our prefix that is not a field.
 MODEL_VARIABLES = frozenset({"METAEARTH_BASE_PICTURE"})
 MIB = 1 << 20
@@ -39,6 +43,12 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         None, description="address under which the world sees the server; by default that of the request"
     )
+    root_path: str = Field("", description="path prefix under which a proxy serves us, stripped by it or not: /globe")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("127.0.0.1", "::1"),
+        description="addresses or networks whose X-Forwarded-* and Forwarded headers count, separated by commas; * for all, "
+        "none for none",
+    )
     planet: str = Field("earth", description="the planet to serve")
     seed: int = Field(0, ge=0, lt=1 << 63, description="another seed, another world below the base zoom")
     steps: int | None = Field(None, ge=1, le=16, description="sampler steps; by default chosen by device")
@@ -54,6 +64,10 @@ class Settings(BaseSettings):
     png_level: int = Field(1, ge=0, le=9, description="zlib level of PNG tiles")
     jpeg_quality: int = Field(85, ge=1, le=95, description="quality of JPEG tiles")
     webp_quality: int = Field(80, ge=1, le=100, description="quality of WebP tiles")
+    webp_method: int = Field(0, ge=0, le=6, description="effort of WebP tiles: 0 fast, 6 small")
+    avif_quality: int = Field(65, ge=1, le=100, description="quality of AVIF tiles")
+    avif_speed: int = Field(8, ge=0, le=10, description="speed of AVIF tiles: 0 small, 10 fast")
+    png8_colors: int = Field(256, ge=2, le=256, description="colours in the palette of 8-bit PNG tiles (png8)")
     encoder_threads: int = Field(2, ge=1, le=64, description="threads that encode tiles")
     metatile: Literal[1, 2, 4, 8] | None = Field(
         None, description="tiles a side rendered at one go; by default 1 on a CPU, 2 on a GPU"
@@ -67,9 +81,28 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("root_path")
     @classmethod
-    def _split_origins(cls, value: Any) -> Any:
+    def _check_root_path(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not PREFIX_PATH.fullmatch(value):
+            raise ValueError("must be a path such as /globe: a slash, then letters, digits and . _ ~ @ -")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            if proxy not in ("*", "none"):
+                try:
+                    ipaddress.ip_network(proxy, strict=False)
+                except ValueError:
+                    raise ValueError("must be addresses or networks such as 10.0.0.0/8, or * or none") from None
+        return value
+
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value

@@ -1,0 +1,306 @@
+"""From Web Mercator to any other CRS: which planet pixels a piece of a map needs, and their resampling.
+
+A map is warped in pieces of at most 512 x 512 pixels, on a grid that begins at its top left corner. For each piece a grid of
+points says where its pixels lie in Web Mercator and how many of the planet's pixels go into one; GDAL resamples (cubic,
+its kernel widened where pixels are averaged). Mercator is turned about the piece's own meridian, so that no piece meets the
+antimeridian. Maps that lie on Mercator's pixels at some zoom are copied.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from affine import Affine
+from numpy.typing import NDArray
+from pyproj import CRS as ProjCRS
+from pyproj import Transformer
+from pyproj.exceptions import ProjError
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.warp import Resampling, reproject
+from rasterio.warp import transform as gdal_transform
+
+from model import Planet
+from model.grid import EARTH_CIRCUMFERENCE, MAX_ZOOM, world_size
+
+PIECE = 512
+"""Side of a piece in pixels."""
+STEP = 16
+"""Most pixels between two points of the grid that measures a piece."""
+TURN_SECONDS = 0.5
+"""After so long a piece lets others have the thread."""
+MOST_SOURCE = 1 << 24
+"""Most planet pixels that are read for one piece; where more would be needed, a coarser zoom is read."""
+CUBIC_REACH = 2
+HALF = EARTH_CIRCUMFERENCE / 2
+Bounds = tuple[float, float, float, float]
+Floats = NDArray[np.float64]
+Image = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""Pixels uint8 [h, w, 3] and mask uint8 [h, w]."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Where a piece lies in Web Mercator, in worlds (1 = its side): x from the meridian `centre`, y from the north.
+
+    `x`, `y`: [rows, columns] of the points, NaN where there is no such place; `step` pixels between two points. `finest`:
+    worlds per pixel where and in which direction the pixels are smallest (its lowest twentieth left out). `scale`: worlds
+    per pixel along x and y, typically.
+    """
+
+    x: Floats
+    y: Floats
+    centre: float
+    finest: float
+    scale: tuple[float, float]
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """Which points lie in the square world."""
+        inside: NDArray[np.bool_] = np.isfinite(self.x) & (self.y >= 0) & (self.y <= 1)
+        return inside
+
+
+@lru_cache(256)
+def is_mercator(crs: CRS) -> bool:
+    """Whether `crs` is EPSG:3857 itself."""
+    return bool(crs == CRS.from_epsg(3857))
+
+
+def reaches_mercator(crs: CRS) -> bool:
+    """Whether PROJ and GDAL can turn `crs` into Web Mercator at all."""
+    try:
+        _transformer(crs)
+        _turned(0.0)
+        gdal_transform(CRS.from_epsg(3857), crs, [0.0], [0.0])
+    except (ProjError, RasterioError, ValueError):
+        return False
+    except Exception as error:  # GDAL's CPLE errors, of no common public class; a point out of the domain is fine
+        return "PROJ" in str(error) or "outside of projection domain" in str(error)
+    return True
+
+
+def _transformer(crs: CRS) -> Transformer:
+    # Of its own for every piece: a Transformer must not be used by two threads.
+    return Transformer.from_crs(ProjCRS.from_user_input(crs.to_wkt()), ProjCRS.from_epsg(3857), always_xy=True)
+
+
+def _to_worlds(crs: CRS, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Points of `crs` as worlds from the left and from the top; NaN where there is none."""
+    if is_mercator(crs):
+        east, north = x, y
+    else:
+        east, north = _transformer(crs).transform(x, y, errcheck=False)
+    good = np.isfinite(east) & np.isfinite(north)
+    left = np.where(good, np.where(good, east, 0) / EARTH_CIRCUMFERENCE + 0.5, np.nan)
+    top = np.where(good, 0.5 - np.where(good, north, 0) / EARTH_CIRCUMFERENCE, np.nan)
+    return left, top
+
+
+def _wrapped(x: Floats) -> Floats:
+    """Worlds, taken to -0.5 to 0.5."""
+    return x - np.round(x)
+
+
+def measure(crs: CRS, bounds: Bounds, width: int, height: int, most: int = PIECE // STEP) -> Footprint:
+    """Where the piece of `width` x `height` pixels in `bounds` lies."""
+    minx, miny, maxx, maxy = bounds
+    columns, rows = (min(max(-(-side // STEP), 4), most) for side in (width, height))
+    grid_x, grid_y = np.meshgrid(np.linspace(minx, maxx, columns + 1), np.linspace(maxy, miny, rows + 1))
+    x, y = _to_worlds(crs, grid_x, grid_y)
+    inside = np.isfinite(x) & (y >= 0) & (y <= 1)
+    use = inside if inside.any() else np.isfinite(x)
+    if use.any():
+        # The mean direction; where all directions occur alike any meridian is as good.
+        turn = np.exp(2j * np.pi * x[use]).mean()
+        centre = float(np.angle(turn) / (2 * np.pi)) if abs(turn) > 1e-6 else 0.0
+    else:
+        centre = 0.0
+    x = _wrapped(x - centre)
+    with np.errstate(all="ignore"):
+        across = np.stack([_wrapped(np.diff(x, axis=1)), np.diff(y, axis=1)])[:, :-1] * columns / width
+        down = np.stack([_wrapped(np.diff(x, axis=0)), np.diff(y, axis=0)])[:, :, :-1] * rows / height
+        # Singular values of the 2 x 2 matrix [across down].
+        square = (across**2).sum(0) + (down**2).sum(0)
+        area = np.abs(across[0] * down[1] - across[1] * down[0])
+        smaller = np.sqrt(np.maximum(square - np.sqrt(np.maximum(square**2 - 4 * area**2, 0)), 0) / 2)
+        along = np.sqrt(across**2 + down**2)
+        inner = use[:-1, :-1] & np.isfinite(smaller) & (smaller > 0)
+    if not inner.any():
+        return Footprint(x, y, centre, 1.0, (1.0, 1.0))
+    finest = float(np.quantile(smaller[inner], 0.05))
+    scale = np.exp(np.log(np.maximum(along[:, inner], finest / 16)).mean(1))
+    return Footprint(x, y, centre, finest, (float(scale[0]), float(scale[1])))
+
+
+def finest_zoom(crs: CRS, bounds: Bounds, width: int, height: int) -> int:
+    """The first zoom whose pixels are at least as fine as those of the map, 0 to 20."""
+    return _zoom_for(measure(crs, bounds, width, height, 64).finest)
+
+
+def _zoom_for(finest: float) -> int:
+    # A hundredth of a zoom of tolerance, for resolutions that are written with few digits.
+    return min(max(math.ceil(-math.log2(finest * 256) - 0.01), 0), MAX_ZOOM)
+
+
+def touches_world(crs: CRS, bounds: Bounds, width: int, height: int) -> bool:
+    """Whether anything of the square world is in `bounds`."""
+    return bool(measure(crs, bounds, max(width, 64 * STEP), max(height, 64 * STEP), 64).valid.any())
+
+
+def pieces(crs: CRS, bounds: Bounds, width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
+    """The pieces of a map as (column, row, width, height), row by row; the whole at once where it is copied anyway."""
+    for row in range(0, height, PIECE):
+        for column in range(0, width, PIECE):
+            yield column, row, min(PIECE, width - column), min(PIECE, height - row)
+
+
+def aligned(crs: CRS, bounds: Bounds, width: int, height: int) -> tuple[int, int, int] | None:
+    """Zoom, x and y of the top left pixel, where a map lies on Mercator's pixels to a hundredth of one; else None."""
+    if not is_mercator(crs):
+        return None
+    minx, miny, maxx, maxy = bounds
+    zoom = round(math.log2(EARTH_CIRCUMFERENCE * width / (maxx - minx) / 256))
+    if not 0 <= zoom <= MAX_ZOOM:
+        return None
+    unit = EARTH_CIRCUMFERENCE / world_size(zoom)
+    edges = [(minx + HALF) / unit, (HALF - maxy) / unit, (maxx + HALF) / unit, (HALF - miny) / unit]
+    left, top, right, bottom = (round(edge) for edge in edges)
+    near = all(abs(edge - round(edge)) < 0.01 for edge in edges)
+    return (zoom, left, top) if near and right - left == width and bottom - top == height else None
+
+
+def warp(planet: Planet, crs: CRS, bounds: Bounds, width: int, height: int, zoom: int) -> Iterator[Image | None]:
+    """The piece in `bounds` from planet pixels of `zoom`: None whenever a turn is over, at last the image."""
+    copy = aligned(crs, bounds, width, height)
+    if copy is not None and copy[0] == zoom:
+        pixels = np.empty((height, width, 3), np.uint8)
+        yield from _read(planet, *copy, pixels)
+        rows = np.arange(copy[2], copy[2] + height)
+        mask = np.where((rows >= 0) & (rows < world_size(zoom)), np.uint8(255), np.uint8(0))
+        pixels[mask == 0] = 0
+        yield pixels, np.broadcast_to(mask[:, None], (height, width)).copy()
+        return
+    found = measure(crs, bounds, width, height)
+    pixels, mask = np.zeros((3, height, width), np.uint8), np.zeros((height, width), np.uint8)
+    if not found.valid.any() and not _may_hide_world(found):
+        yield pixels.transpose(1, 2, 0), mask
+        return
+    # One zoom more than this piece needs is as good as any finer one that another part of the map may need.
+    zoom = min(zoom, _zoom_for(found.finest) + 1)
+    while True:
+        left, top, right, bottom = _source_window(crs, bounds, found, zoom)
+        if zoom == 0 or (right - left) * (bottom - top) <= MOST_SOURCE:
+            break
+        zoom -= 1
+    size = world_size(zoom)
+    source = np.empty((bottom - top, right - left, 3), np.uint8)
+    origin = round((found.centre + 0.5) * size)
+    # The meridian is moved to a pixel's edge, so that the source is a window of whole pixels.
+    centre = origin / size - 0.5
+    yield from _read(planet, zoom, origin + left, top, source)
+    unit = EARTH_CIRCUMFERENCE / size
+    x_scale, y_scale = (min(1.0, 1 / (scale * size)) for scale in found.scale)
+    reproject(
+        np.ascontiguousarray(source.transpose(2, 0, 1)),
+        pixels,
+        src_transform=Affine(unit, 0, left * unit, 0, -unit, HALF - top * unit),
+        src_crs=_turned(centre * 360),
+        dst_transform=Affine((bounds[2] - bounds[0]) / width, 0, bounds[0], 0, (bounds[1] - bounds[3]) / height, bounds[3]),
+        dst_crs=crs,
+        resampling=Resampling.cubic,
+        tolerance=0.0,
+        XSCALE=x_scale,
+        YSCALE=y_scale,
+        SAMPLE_GRID="YES",
+        SOURCE_EXTRA=max(source.shape),
+    )
+    mask = _mask(crs, bounds, width, height, found, size)
+    pixels[:, mask == 0] = 0
+    yield np.ascontiguousarray(pixels.transpose(1, 2, 0)), mask
+
+
+def _may_hide_world(found: Footprint) -> bool:
+    """Whether a piece none of whose points is in the square world may have pixels there: points on both sides of it."""
+    y = found.y[np.isfinite(found.y)]
+    return bool(y.size and y.min() < 0 and y.max() > 1)
+
+
+def _source_window(crs: CRS, bounds: Bounds, found: Footprint, zoom: int) -> tuple[int, int, int, int]:
+    """left, top, right, bottom in pixels of `zoom`, x counted from the piece's meridian."""
+    size = world_size(zoom)
+    x, y = found.x * size, np.clip(found.y, 0, 1) * size
+    with np.errstate(all="ignore"):
+        jumps_x = [_wrapped(np.diff(found.x, axis=axis)) * size for axis in (0, 1)]
+        jumps_y = [np.diff(y, axis=axis) for axis in (0, 1)]
+        bulge_x, bulge_y = (max(_largest(jump) for jump in jumps) / 2 for jumps in (jumps_x, jumps_y))
+    shift = _disagreement(crs, bounds, found) * size
+    reach_x, reach_y = (CUBIC_REACH * max(1.0, scale * size) + shift + 2 for scale in found.scale)
+    use = np.isfinite(x)
+    inside = found.valid if found.valid.any() else use
+    left, right = float(x[inside].min()) - bulge_x, float(x[inside].max()) + bulge_x
+    left, right = max(left, -size / 2) - reach_x, min(right, size / 2) + reach_x
+    top, bottom = max(float(y[use].min()) - bulge_y, 0) - reach_y, min(float(y[use].max()) + bulge_y, size) + reach_y
+    return math.floor(left), math.floor(top), math.ceil(right), math.ceil(bottom)
+
+
+def _largest(values: Floats) -> float:
+    finite = np.abs(values[np.isfinite(values)])
+    return float(finite.max()) if finite.size else 0.0
+
+
+def _disagreement(crs: CRS, bounds: Bounds, found: Footprint) -> float:
+    """By how many worlds PROJ as pyproj has it and GDAL disagree: they may choose different datum shifts."""
+    if is_mercator(crs) or not found.valid.any():
+        return 0.0
+    rows, columns = found.x.shape
+    row, column = (int(index) for index in np.argwhere(found.valid)[int(found.valid.sum()) // 2])
+    x = bounds[0] + (bounds[2] - bounds[0]) * column / (columns - 1)
+    y = bounds[3] - (bounds[3] - bounds[1]) * row / (rows - 1)
+    try:
+        east, north = (values[0] for values in gdal_transform(crs, CRS.from_epsg(3857), [x], [y]))
+    except Exception:  # GDAL's CPLE errors have no common public class
+        return 0.0
+    at = east / EARTH_CIRCUMFERENCE + 0.5 - found.centre, 0.5 - north / EARTH_CIRCUMFERENCE
+    off = np.hypot(_wrapped(np.asarray(at[0] - found.x[row, column])), at[1] - found.y[row, column])
+    return float(off) if off < 1e-3 else 0.0
+
+
+def _mask(crs: CRS, bounds: Bounds, width: int, height: int, found: Footprint, size: int) -> NDArray[np.uint8]:
+    """255 where a pixel's centre lies in the square world."""
+    margin = 2 * max(_largest(np.diff(found.y, axis=axis)) for axis in (0, 1)) + 2 / size
+    if np.isfinite(found.x).all() and found.y.min() > margin and found.y.max() < 1 - margin:
+        return np.full((height, width), 255, np.uint8)
+    minx, miny, maxx, maxy = bounds
+    xs = minx + (np.arange(width) + 0.5) * ((maxx - minx) / width)
+    ys = maxy - (np.arange(height) + 0.5) * ((maxy - miny) / height)
+    x, y = _to_worlds(crs, *np.meshgrid(xs, ys))
+    return np.where(np.isfinite(x) & (y >= 0) & (y <= 1), np.uint8(255), np.uint8(0))
+
+
+@lru_cache(64)
+def _turned(longitude: float) -> CRS:
+    """Web Mercator about another meridian."""
+    return CRS.from_string(
+        f"+proj=merc +a=6378137 +b=6378137 +lat_ts=0 +lon_0={longitude!r} +x_0=0 +y_0=0 +k=1 +units=m +nadgrids=@null +no_defs"
+    )
+
+
+def _read(planet: Planet, zoom: int, x: int, y: int, out: NDArray[np.uint8]) -> Iterator[None]:
+    """Fills `out` with the pixels from (x, y) on, chunk by chunk; yields when a turn is over."""
+    height, width = out.shape[:2]
+    side = 1024 if planet.compute.device.type == "cuda" else 256
+    side = side // 2 if zoom % 2 and zoom > planet.base_zoom else side
+    begin = time.monotonic()
+    for top in range(y - y % side, y + height, side):
+        for left in range(x - x % side, x + width, side):
+            if time.monotonic() - begin > TURN_SECONDS:
+                yield None
+                begin = time.monotonic()
+            y0, y1, x0, x1 = max(top, y), min(top + side, y + height), max(left, x), min(left + side, x + width)
+            out[y0 - y : y1 - y, x0 - x : x1 - x] = planet.read(zoom, x0, y0, x1 - x0, y1 - y0)

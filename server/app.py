@@ -16,11 +16,14 @@ from server.encode import Encoder
 from server.errors import add_error_handlers
 from server.fastpath import FastPath, ReadyTiles
 from server.health import health_router
+from server.ogc import describe, ogc_router
 from server.renderer import TileRenderer
 from server.settings import MIB, Settings
 from server.tilejson import VERSION, tilejson_router
 from server.tiles import tile_router
 from server.viewer_pages import add_viewer
+from server.wmts import wmts_router
+from server.wmts_tiles import WmtsTiles
 
 DESCRIPTION = """Map tiles of a synthetic Earth, zoom 0 to 20, made by a self-cascading diffusion model.
 
@@ -97,6 +100,12 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     add_error_handlers(api)
     api.include_router(health_router(planet))
     api.include_router(tilejson_router(settings, planet))
+    api.include_router(ogc_router(settings, planet, renderer, ready, encoder))
+    describe(api)
     add_viewer(api)
+    wmts_tiles = WmtsTiles(planet.name)
+    api.include_router(wmts_router(settings, planet, renderer, wmts_tiles))
     api.include_router(tile_router(renderer, planet.name))
-    return FastPath(CorsMiddleware(api, cors), ready, planet.name, api)
+    application = FastPath(CorsMiddleware(api, cors), ready, planet.name, api)
+    application.add_alias("/wmts", wmts_tiles.resolve)
+    return application

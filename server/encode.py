@@ -1,4 +1,4 @@
-"""Pixels to files: PNG, JPEG and WebP with Pillow."""
+"""Pixels to files: PNG (true colour and palette), JPEG, WebP and AVIF with Pillow."""
 
 from __future__ import annotations
 
@@ -14,10 +14,18 @@ from PIL import Image
 
 from server.settings import Settings
 
-MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
-EXTENSIONS = tuple(MEDIA_TYPES)
-# Pixels a side that the format can hold: WebP's 14 bits, JPEG's 16 bits, PNG's 31 bits.
-MAX_SIDE = {"png": (1 << 31) - 1, "jpg": 65500, "webp": 16383}
+# png8 is PNG with a palette, by the name that Mapnik and MapServer users know; png follows, so that it is png that
+# image/png stands for where somebody turns this table round.
+MEDIA_TYPES = {
+    "png8": "image/png",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "webp": "image/webp",
+    "avif": "image/avif",
+}
+EXTENSIONS = ("png", "jpg", "webp", "avif", "png8")
+# Pixels a side that the format can hold: WebP's 14 bits, JPEG's and AV1's 16 bits, PNG's 31 bits.
+MAX_SIDE = {"png": (1 << 31) - 1, "png8": (1 << 31) - 1, "jpg": 65500, "webp": 16383, "avif": 65536}
 
 
 @dataclass(frozen=True)
@@ -27,11 +35,23 @@ class Encoder:
     png_level: int
     jpeg_quality: int
     webp_quality: int
+    webp_method: int = 0
+    avif_quality: int = 65
+    avif_speed: int = 8
+    png8_colors: int = 256
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Encoder:
         """The encoder that `settings` ask for."""
-        return cls(settings.png_level, settings.jpeg_quality, settings.webp_quality)
+        return cls(
+            settings.png_level,
+            settings.jpeg_quality,
+            settings.webp_quality,
+            settings.webp_method,
+            settings.avif_quality,
+            settings.avif_speed,
+            settings.png8_colors,
+        )
 
     def options(self, extension: str) -> dict[str, Any]:
         """What is passed to Pillow's `save` for one of `EXTENSIONS`."""
@@ -41,13 +61,21 @@ class Encoder:
             case "jpg":
                 return {"format": "JPEG", "quality": self.jpeg_quality}
             case "webp":
-                return {"format": "WEBP", "quality": self.webp_quality, "method": 0}
+                return {"format": "WEBP", "quality": self.webp_quality, "method": self.webp_method}
+            case "avif":
+                # One thread a picture: those of several pictures share the cores already.
+                return {"format": "AVIF", "quality": self.avif_quality, "speed": self.avif_speed, "max_threads": 1}
+            case "png8":
+                return {"format": "PNG", "compress_level": self.png_level, "bits": 8, "colors": self.png8_colors}
         raise ValueError(f"{extension!r} is not one of {', '.join(EXTENSIONS)}.")
 
     def encode(self, pixels: NDArray[np.uint8], extension: str) -> bytes:
         """The encoded picture. Pillow releases the interpreter while it compresses, so threads help."""
         buffer = io.BytesIO()
-        Image.fromarray(pixels).save(buffer, **self.options(extension))
+        image = Image.fromarray(pixels)
+        if extension == "png8":
+            image = image.quantize(self.png8_colors, Image.Quantize.MAXCOVERAGE)
+        image.save(buffer, **self.options(extension))
         return buffer.getvalue()
 
     def signature(self, extension: str) -> str:

@@ -30,6 +30,14 @@ class TileNotFoundError(Exception):
     """There is no such tile: outside the grid, or in a format that is not served."""
 
 
+class ResourceNotFoundError(Exception):
+    """There is no such collection, tile matrix set or other named thing."""
+
+
+class NotAcceptableError(Exception):
+    """None of the formats offered is one that the request's Accept header allows."""
+
+
 class TileAddressError(Exception):
     """The address is not one of a tile: z, x or y is no integer."""
 
@@ -46,6 +54,30 @@ class AreaTooLargeError(AreaError):
     """A box has more pixels than are answered at once."""
 
 
+class OwsError(Exception):
+    """A request that an OGC web service refuses: the text, and exceptionCode and locator of OWS Common 1.1.0 (06-121r3, 8)."""
+
+    def __init__(self, code: str, text: str, locator: str | None = None) -> None:
+        super().__init__(text)
+        self.code, self.locator = code, locator
+
+
+class OwsResourceError(OwsError):
+    """The address of an OGC web service names no resource."""
+
+
+class OwsMethodError(OwsError):
+    """An OGC web service is asked by a method that it does not answer."""
+
+
+class OwsNotAcceptableError(OwsError):
+    """The Accept header allows no media type that a resource of an OGC web service has."""
+
+
+class OwsOperationError(OwsError):
+    """The operation is in the standard and not offered here."""
+
+
 class RenderError(Exception):
     """A tile could not be made, for a reason that may pass, such as memory that has run out."""
 
@@ -54,7 +86,14 @@ class RenderError(Exception):
 STATUS: dict[type[Exception], int] = {
     TileNotFoundError: 404,
     UnknownPlanetError: 404,
+    ResourceNotFoundError: 404,
+    NotAcceptableError: 406,
     WindowError: 404,
+    OwsError: 400,
+    OwsResourceError: 404,
+    OwsMethodError: 405,
+    OwsNotAcceptableError: 406,
+    OwsOperationError: 501,
     TileAddressError: 422,
     ParameterError: 422,
     AreaError: 422,
@@ -85,14 +124,22 @@ def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: {"model": ErrorDetail, "description": texts[code]} for code in codes}
 
 
-def error_response(status: int, sentence: str) -> Response:
-    """The JSON answer of an error; 405 with Allow and 503 with Retry-After, as RFC 9110 asks for."""
+def status_of(error: Exception) -> int:
+    """The status code of an error that is, or whose base is, in the table."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def error_response(status: int, sentence: str, document: dict[str, Any] | None = None) -> Response:
+    """The JSON answer of an error; 405 with Allow and 503 with Retry-After, as RFC 9110 asks for.
+
+    `document` is what the body says where it is more than the sentence.
+    """
     headers = {"cache-control": "no-store"} if status >= 500 else {}
     if status == 405:
         headers["allow"] = METHODS
     if status == 503:
         headers["retry-after"] = str(RETRY_SECONDS)
-    return JSONResponse({"detail": sentence}, status, headers)
+    return JSONResponse(document or {"detail": sentence}, status, headers)
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -100,8 +147,7 @@ def add_error_handlers(app: FastAPI) -> None:
     answers 500."""
 
     async def domain(_: Request, error: Exception) -> Response:
-        status = next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-        return error_response(status, str(error))
+        return error_response(status_of(error), str(error))
 
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)

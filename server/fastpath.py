@@ -8,7 +8,7 @@ behind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -22,6 +22,8 @@ from server.tilekey import TileKey
 # Headers and messages of one tile, about, beside its body.
 READY_OVERHEAD = 2048
 EMPTY: Message = {"type": "http.response.body", "body": b""}
+# From a path below an alias' prefix, and its query string, to the tile that both mean; see `FastPath.add_alias`.
+Resolver = Callable[[str, bytes], TileKey | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,8 @@ class FastPath:
     """The outermost ASGI application: tiles at hand and 304, GET and HEAD; all else is for `app`.
 
     `api` is the FastAPI application inside of `app`, for those who want its routes or its OpenAPI document.
+
+    A protocol whose tiles are these tiles by other addresses gets the same speed by `add_alias`.
     """
 
     def __init__(self, app: ASGIApp, tiles: ReadyTiles, planet: str, api: FastAPI) -> None:
@@ -80,26 +84,43 @@ class FastPath:
         self.api = api
         self.tiles = tiles
         self._get = tiles.get
-        self._alias = f"/{planet}"
-        self._alias_slash = f"/{planet}/"
+        self._aliases: dict[str, Resolver] = {}
         self._varies = not tiles.cors.any_origin
+        name = f"/{planet}"
+        self.add_alias(name, lambda path, query: TileKey.from_path(path.removeprefix(name), query))
+
+    def add_alias(self, prefix: str, resolver: Resolver) -> None:
+        """Has `resolver(path, query)` say which tile an address below `prefix` means, before FastAPI sees the request.
+
+        `prefix` is the first segment of such paths with its slash, "/wmts": the resolver is asked for GET and HEAD of
+        /wmts and of all below /wmts/, with the whole path as decoded text without any root path ("/wmts/1.0.0/..."),
+        and the raw query string without its question mark. It answers the `TileKey` only if the route behind would
+        answer 200 with exactly that tile (its media type, body and ETag are then sent from memory, or 304), and None
+        in any doubt: the route then does what it does, errors included. It runs on every such request, so it should
+        be a regular expression or a dictionary look-up, and must not raise.
+
+        Plain XYZ addresses are looked up first, whatever aliases there are; an alias is found by one look-up of the
+        first segment. Raises `ValueError` if the prefix has an alias already or is no single segment.
+        """
+        if not prefix.startswith("/") or "/" in prefix[1:] or prefix == "/" or prefix in self._aliases:
+            raise ValueError(f"{prefix!r} is no single path segment, or has an alias already.")
+        self._aliases[prefix] = resolver
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
             await self.app(scope, receive, send)
             return
-        path: str = scope["path"]
-        root = scope.get("root_path")
-        if root:
-            path = path.removeprefix(root)
-        tile = self._get(path)
-        if tile is None and path.startswith(self._alias_slash):
-            path = path.removeprefix(self._alias)
-            tile = self._get(path)
+        query: bytes = scope.get("query_string", b"")
+        tile = None if query else self._get(scope["path"])
+        key: TileKey | None = None
+        if tile is None:
+            key = self._resolve(scope, query)
+            if key is not None:
+                tile = self._get(key.path)
         for name, value in scope["headers"]:
             if name == b"if-none-match":
-                etag = tile.etag if tile is not None else self._etag(path)
+                etag = tile.etag if tile is not None else None if key is None else self.tiles.etag(key)
                 # Our ETags are unique strings in quotes, so containment finds them in lists and behind W/
                 # alike.
                 if etag is not None and (etag in value or value.strip() == b"*"):
@@ -112,9 +133,15 @@ class FastPath:
         await send(self._for_origin(tile.start, scope) if self._varies else tile.start)
         await send(tile.content if scope["method"] == "GET" else EMPTY)
 
-    def _etag(self, path: str) -> bytes | None:
-        key = TileKey.from_path(path)
-        return None if key is None else self.tiles.etag(key)
+    def _resolve(self, scope: Scope, query: bytes) -> TileKey | None:
+        """The tile that a request means by any address other than its canonical path."""
+        path: str = scope["path"]
+        root = scope.get("root_path")
+        if root:
+            path = path.removeprefix(root)
+        end = path.find("/", 1)
+        resolver = self._aliases.get(path if end < 0 else path[:end])
+        return TileKey.from_path(path, query) if resolver is None else resolver(path, query)
 
     def _for_origin(self, start: Message, scope: Scope) -> Message:
         added = self.tiles.cors.for_request(scope)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -14,10 +15,11 @@ from numpy.typing import NDArray
 from cache import ByteStore, SingleFlight, run_in
 from model import Planet
 from model.errors import ModelError
+from server.crs84 import crs84_tile
 from server.encode import Encoder
 from server.errors import RenderError
 from server.fastpath import ReadyTile, ReadyTiles
-from server.tilekey import TILE_SIZE, TileKey
+from server.tilekey import CRS84, TileKey
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +105,8 @@ class TileRenderer:
         found = await run_in(self._disk_pool, lambda: self._find([key]))
         if key in found:
             return found[key]
-        size = self._metatile
-        corner = TileKey(key.zoom, key.x // size * size, key.y // size * size, key.extension)
+        size = self._tiles_a_side(key)
+        corner = replace(key, x=key.x // size * size, y=key.y // size * size)
         made = await self._metatiles.do(corner.path, lambda: self._make(corner))
         return made[key]
 
@@ -120,15 +122,17 @@ class TileRenderer:
 
     def _metatile_keys(self, corner: TileKey) -> list[TileKey]:
         side = self._side(corner)
-        return [
-            TileKey(corner.zoom, corner.x + column, corner.y + row, corner.extension)
-            for row in range(side)
-            for column in range(side)
-        ]
+        return [replace(corner, x=corner.x + column, y=corner.y + row) for row in range(side) for column in range(side)]
+
+    def _tiles_a_side(self, key: TileKey) -> int:
+        """Tiles a side of a metatile of such tiles: as many pixels, whatever the size of a tile."""
+        if key.grid == CRS84:
+            return 1
+        return max(1, self._metatile // key.scale)
 
     def _side(self, corner: TileKey) -> int:
         """Tiles a side of this metatile: at low zooms the whole world is less than one metatile."""
-        return min(self._metatile, 1 << corner.zoom)
+        return min(self._tiles_a_side(corner), 1 << corner.zoom)
 
     def _find(self, keys: list[TileKey]) -> Made:
         """Those of `keys` that memory or disk has."""
@@ -143,9 +147,12 @@ class TileRenderer:
         return found
 
     def _render(self, corner: TileKey) -> NDArray[np.uint8]:
-        side = self._side(corner) * TILE_SIZE
+        if corner.grid == CRS84:
+            return self._guarded(lambda: crs84_tile(self._planet, corner.zoom, corner.x, corner.y), corner.path)
+        side = self._side(corner) * corner.size
+        zoom, x, y = corner.window
         read = self._planet.read
-        return self._guarded(lambda: read(corner.zoom, corner.x * TILE_SIZE, corner.y * TILE_SIZE, side, side), corner.path)
+        return self._guarded(lambda: read(zoom, x, y, side, side), corner.path)
 
     @staticmethod
     def _guarded(function: Callable[[], T], name: str) -> T:
@@ -163,9 +170,10 @@ class TileRenderer:
     def _finish(self, keys: list[TileKey], pixels: NDArray[np.uint8]) -> Made:
         """Splits, encodes and keeps."""
         first, made = keys[0], Made()
+        side = first.size
         for key in keys:
-            top, left = (key.y - first.y) * TILE_SIZE, (key.x - first.x) * TILE_SIZE
-            tile = pixels[top : top + TILE_SIZE, left : left + TILE_SIZE]
+            top, left = (key.y - first.y) * side, (key.x - first.x) * side
+            tile = pixels[top : top + side, left : left + side]
             body = self._encoder.encode(np.ascontiguousarray(tile), key.extension)
             if self._disk is not None:
                 self._disk.put(key.digest(self._ready.seeds), body)

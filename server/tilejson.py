@@ -20,6 +20,11 @@ MAX_LATITUDE = 85.0511287798066
 VERSION = "1.0.0"
 
 
+def numbers(count: int) -> WithJsonSchema:
+    """The schema of so many numbers, without `prefixItems`, which many readers of OpenAPI do not know."""
+    return WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": count, "maxItems": count})
+
+
 class TileJSON(BaseModel):
     """A TileJSON 3.0.0 document of raster tiles (`vector_layers` is for vector tiles only)."""
 
@@ -32,8 +37,8 @@ class TileJSON(BaseModel):
     tiles: list[str] = Field(min_length=1)
     minzoom: int = MIN_ZOOM
     maxzoom: int = MAX_ZOOM
-    bounds: tuple[float, float, float, float] = (-180.0, -MAX_LATITUDE, 180.0, MAX_LATITUDE)
-    center: tuple[float, float, int] = (0.0, 20.0, 2)
+    bounds: Annotated[tuple[float, float, float, float], numbers(4)] = (-180.0, -MAX_LATITUDE, 180.0, MAX_LATITUDE)
+    center: Annotated[tuple[float, float, int], numbers(3)] = (0.0, 20.0, 2)
     format: str
     tileSize: int = TILE_SIZE  # MapLibre's; the specification has readers ignore what they do not know
 

@@ -81,13 +81,13 @@ def tile_router(renderer: TileRenderer, planet: str) -> APIRouter:
 
     async def tile(request: Request, z: Zoom, x: Column, y: Row, ext: Extension) -> Response:
         """One tile of the planet served, XYZ in Web Mercator (EPSG:3857)."""
-        return await answer(request, TileKey.parse(z, x, y, ext))
+        return await answer(request, TileKey.parse(z, x, y, ext, request.scope.get("query_string", b"")))
 
     async def named_tile(request: Request, planet_name: str, z: Zoom, x: Column, y: Row, ext: Extension) -> Response:
         """One tile of a planet by its name."""
         if planet_name != planet:
             raise UnknownPlanetError(f"There is no planet {shorten(planet_name)} here; use {planet}.")
-        return await answer(request, TileKey.parse(z, x, y, ext))
+        return await answer(request, TileKey.parse(z, x, y, ext, request.scope.get("query_string", b"")))
 
     for path, endpoint in (("/{z}/{x}/{y}.{ext}", tile), ("/{planet_name}/{z}/{x}/{y}.{ext}", named_tile)):
         for method, declared in (("GET", GET_RESPONSES), ("HEAD", HEAD_RESPONSES)):

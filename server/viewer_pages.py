@@ -8,10 +8,8 @@ import json
 from pathlib import Path
 
 from fastapi import APIRouter, FastAPI
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
-
-from server.errors import responses
 
 VIEWER = Path(__file__).parent / "viewer"
 MAPLIBRE = Path(__file__).parents[1] / "node_modules" / "maplibre-gl" / "dist"
@@ -38,27 +36,13 @@ def index_page(viewer: Path = VIEWER, maplibre: Path = MAPLIBRE) -> str:
 
 
 def add_viewer(app: FastAPI, viewer: Path = VIEWER, maplibre: Path = MAPLIBRE) -> None:
-    """`/`, `/viewer/*`, `/viewer/vendor/*` and an empty `/favicon.ico`, GET and HEAD."""
+    """`/viewer/*`, `/viewer/vendor/*` and an empty `/favicon.ico`, GET and HEAD; `/` itself is in `server.ogc.landing`."""
     router = APIRouter(tags=["viewer"])
-    page = index_page(viewer, maplibre)
-
-    async def index() -> Response:
-        """The viewer: a globe to browse."""
-        return HTMLResponse(page, headers={"cache-control": "no-cache"})
 
     async def favicon() -> Response:
         # Browsers ask for it unbidden and write an error into their console when there is none.
         return Response(status_code=204, headers={"cache-control": "public, max-age=86400"})
 
-    router.add_api_route(
-        "/",
-        index,
-        methods=["GET"],
-        response_class=HTMLResponse,
-        responses=responses(405),
-        operation_id="get_viewer",
-    )
-    router.add_api_route("/", index, methods=["HEAD"], include_in_schema=False)
     router.add_api_route("/favicon.ico", favicon, methods=["GET", "HEAD"], include_in_schema=False)
 
     for name, media_type in VENDORED.items():

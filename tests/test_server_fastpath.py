@@ -158,3 +158,36 @@ def test_lifespan_and_other_kinds_of_connections_go_through(app: FastPath) -> No
         return sent
 
     assert asyncio.run(main()) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
+def test_an_alias_is_answered_from_memory_as_the_tile_it_means(client: TestClient, app: FastPath) -> None:
+    asked: list[tuple[str, bytes]] = []
+
+    def resolver(path: str, query: bytes) -> TileKey | None:
+        asked.append((path, query))
+        return TileKey(4, 8, 5, "png") if query == b"layer=earth" else None
+
+    app.add_alias("/other", resolver)
+    tile = client.get(TILE)
+    for path in ("/other?layer=earth", "/other/1.0.0/tile?layer=earth"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.content) == (200, tile.content)
+        assert answer.headers["etag"] == tile.headers["etag"]
+        assert client.get(path, headers={"if-none-match": tile.headers["etag"]}).status_code == 304
+    assert client.get("/other?layer=mars").status_code == 404, "None goes on to the routes"
+    assert client.get("/otherwise?layer=earth").status_code == 404
+    assert ("/other/1.0.0/tile", b"layer=earth") in asked
+    assert not any(path.startswith("/otherwise") or path == TILE for path, _ in asked)
+
+
+def test_an_alias_below_a_root_path_is_told_the_path_without_it(app: FastPath) -> None:
+    app.add_alias("/other", lambda path, _: TileKey(4, 8, 5, "png") if path == "/other/tile" else None)
+    with TestClient(app, root_path="/globe") as client:
+        tile = client.get("/globe" + TILE)
+        assert client.get("/globe/other/tile").content == tile.content
+
+
+@pytest.mark.parametrize("prefix", ["/earth", "/", "", "wmts", "/wmts/1.0.0"])
+def test_an_alias_is_one_segment_and_taken_once(app: FastPath, prefix: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(repr(prefix))):
+        app.add_alias(prefix, lambda *_: None)

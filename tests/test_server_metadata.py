@@ -87,7 +87,7 @@ def test_openapi_declares_every_status_and_content_type_of_a_tile(client: TestCl
     for path in ("/{z}/{x}/{y}.{ext}", "/{planet_name}/{z}/{x}/{y}.{ext}"):
         get, head = paths[path]["get"], paths[path]["head"]
         assert set(get["responses"]) == set(head["responses"]) == {"200", "304"} | ERRORS
-        assert set(get["responses"]["200"]["content"]) == {"image/png", "image/jpeg", "image/webp"}
+        assert set(get["responses"]["200"]["content"]) == {"image/png", "image/jpeg", "image/webp", "image/avif"}
         assert "content" not in get["responses"]["304"]
         for code in ERRORS:
             assert get["responses"][code]["content"] == {
@@ -96,7 +96,7 @@ def test_openapi_declares_every_status_and_content_type_of_a_tile(client: TestCl
         assert all("content" not in answer for answer in head["responses"].values())
         kinds = {parameter["name"]: parameter["schema"] for parameter in get["parameters"]}
         assert (kinds["z"]["type"], kinds["z"]["minimum"], kinds["z"]["maximum"]) == ("integer", 0, 20)
-        assert kinds["ext"]["enum"] == ["png", "jpg", "webp"]
+        assert kinds["ext"]["enum"] == ["png", "jpg", "webp", "avif", "png8"]
     assert set(paths["/tilejson.json"]["get"]["responses"]) == {"200", "405", "422"}
     assert set(paths["/health"]["get"]["responses"]) == {"200", "405"}
     assert set(paths["/"]["get"]["responses"]["200"]["content"]) == {"text/html"}

@@ -1,0 +1,6 @@
+"""OGC API: Common, Tiles, Maps and tile matrix sets, in JSON and HTML."""
+
+from server.ogc.openapi import describe
+from server.ogc.router import ogc_router
+
+__all__ = ["describe", "ogc_router"]

@@ -1,0 +1,94 @@
+"""Schemathesis over the whole OpenAPI document against the real application: no 5xx, no undeclared status or media type, no
+body beside its schema.
+
+Cases come from a fixed seed, few of each operation, and zooms are taken to those of the base picture, which cost nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.schemas import APIOperation
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from model import Planet
+from server.app import create_app
+from server.fastpath import FastPath
+from server.settings import load_settings
+
+CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
+CASES = 6
+"""Of each operation."""
+ZOOMS = ("z", "zoom", "tilematrix", "tile_matrix")
+SIDES = ("width", "height")
+BASE_ZOOMS = 5
+MAX_SIDE = 300
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def app(planet: Planet, tmp_path_factory: pytest.TempPathFactory) -> FastPath:
+    """One application for all cases."""
+    return create_app(load_settings(cache_dir=tmp_path_factory.mktemp("schemathesis"), steps=1), planet)
+
+
+def cheap(case: Case[Any]) -> Case[Any]:
+    """The same case at zooms that cost nothing and in sizes that cost little; what is no number stays the nuisance it is."""
+    for parameters in (case.path_parameters, case.query):
+        for name, value in list(parameters.items()):
+            text = str(value)
+            if not re.fullmatch(r"\d{1,18}", text):
+                continue
+            if name.lower() in ZOOMS:
+                parameters[name] = str(int(text) % BASE_ZOOMS)
+            elif name in SIDES and int(text) > MAX_SIDE:
+                parameters[name] = str(int(text) % MAX_SIDE + 1)
+    return case
+
+
+def failures(operation: APIOperation[Any, Any, Any, Any], mode: GenerationMode) -> list[str]:
+    """What goes wrong with a few cases of an operation: one text, of the simplest case, or none."""
+
+    @seed(4)
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=CASES,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def run(case: Case[Any]) -> None:
+        cheap(case).call_and_validate(checks=CHECKS)
+
+    try:
+        run()
+    except Unsatisfiable:  # without parameters there is nothing to get wrong
+        return []
+    except Exception as error:
+        return [f"{operation.label} ({mode.value}): {error}"]
+    return []
+
+
+def test_whole_api(app: FastPath) -> None:
+    """What the document says holds, for cases that are as it says and for others."""
+    api = schemathesis.openapi.from_asgi("/openapi.json", app)
+    results = list(api.get_all_operations())
+    operations = [result.ok() for result in results if isinstance(result, Ok)]
+    assert len(operations) == len(results), "the document is no OpenAPI"
+    assert {"GET /map", "GET /{z}/{x}/{y}.{ext}", "GET /health"} <= {operation.label for operation in operations}
+    found = [text for operation in operations for mode in GenerationMode for text in failures(operation, mode)]
+    assert not found, "\n\n".join(found)

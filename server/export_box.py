@@ -40,14 +40,16 @@ def lonlat_box(bbox: Sequence[float], bbox_crs: str | None = None) -> Box:
         )
     if not geographic:
         minx, miny, maxx, maxy = _to_degrees((minx, miny, maxx, maxy), name)
-    if not (-180 <= minx <= 180 and -180 <= maxx <= 180 and -90 <= miny < maxy <= 90):
+    if maxx < minx:
+        maxx += 360
+    if not (-180 <= minx <= 180 and maxx - minx <= 360 * (1 + 1e-12) and -90 <= miny < maxy <= 90):
         raise ExportRequestError(
-            "The bbox reaches outside of the world; longitudes are -180 to 180 and latitudes -90 to 90 degrees. "
-            "For coordinates of another system give bbox_crs."
+            "The bbox reaches outside of the world; longitudes are -180 to 180 (maxx up to minx + 360 across the "
+            "antimeridian) and latitudes -90 to 90 degrees. For coordinates of another system give bbox_crs."
         )
     if miny >= MAX_LATITUDE or maxy <= -MAX_LATITUDE:
         raise ExportRequestError(f"The bbox lies beyond latitude {MAX_LATITUDE:.4f}, where Web Mercator ends; move it.")
-    return minx, max(miny, -MAX_LATITUDE), maxx if maxx > minx else maxx + 360, min(maxy, MAX_LATITUDE)
+    return minx, max(miny, -MAX_LATITUDE), maxx, min(maxy, MAX_LATITUDE)
 
 
 def mercator_window(box: Box, zoom: int) -> tuple[int, int, int, int]:
@@ -78,9 +80,11 @@ def _to_degrees(box: Box, name: str) -> Box:
             f"The bbox_crs {shorten(name)} is not known; use a code such as EPSG:3857, EPSG:32632 or OGC:CRS84."
         ) from error
     if crs.to_epsg() == 3857:
-        if any(abs(value) > HALF_WORLD * (1 + 1e-9) for value in (box[0], box[2])):
-            raise ExportRequestError(f"The bbox reaches outside of the world; x of EPSG:3857 is within {HALF_WORLD:.2f} m.")
-        minx, maxx = (max(-180.0, min(180.0, 180 * value / HALF_WORLD)) for value in (box[0], box[2]))
+        # A last digit may be missing at the borders of the world.
+        minx, maxx = (
+            180 * round(value / HALF_WORLD, 9) if abs(value) > HALF_WORLD - 1 else 180 * value / HALF_WORLD
+            for value in (box[0], box[2])
+        )
         miny, maxy = (
             math.degrees(math.atan(math.sinh(max(-4.0, min(4.0, math.pi * value / HALF_WORLD))))) for value in (box[1], box[3])
         )

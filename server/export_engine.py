@@ -100,12 +100,12 @@ class Export:
         def advance(done: int) -> None:
             report(Progress(before + done, self._plan.pixels, sink.size))
 
+        encode, extension = self._encoder.encode, self._plan.tile_format
         with ThreadPoolExecutor(self._threads, "export-encode") as pool:
             for piece, pixels in self._rendered(pieces[sink.pieces :], advance):
                 if isinstance(sink, CogSink):
                     sink.put(list(pool.map(lambda make: make(), tiff.of_piece(piece, pixels, len(sink.levels)))))
                 else:
-                    encode, extension = self._encoder.encode, self._plan.tile_format
                     tiles = map_tiles(piece, pixels)
                     bodies = pool.map(lambda tile: encode(tile[2], extension), tiles)
                     sink.put(piece, [(column, row, body) for (column, row, _), body in zip(tiles, bodies, strict=True)])

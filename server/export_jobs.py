@@ -25,7 +25,7 @@ from server.export_errors import (
     ExportStoppedError,
 )
 from server.export_estimate import Estimate, Rates
-from server.export_job import UNFINISHED, Job
+from server.export_job import UNFINISHED, Job, State
 from server.export_pieces import Pixels
 from server.export_plan import ExportPlan
 from server.renderer import TileRenderer
@@ -36,6 +36,7 @@ logger = logging.getLogger(__name__)
 MAX_WAITING = 16
 """Jobs that may wait or run; one more is told to come again."""
 RENDER_TRIES = 5
+LOOK_AGAIN_SECONDS = 5.0
 
 
 class ExportJobs:
@@ -49,6 +50,8 @@ class ExportJobs:
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._running: tuple[str, Export] | None = None
+        # Jobs that another process runs, and when to look at them again (monotonic seconds).
+        self._elsewhere: dict[str, float] = {}
         self._stopping = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -157,23 +160,35 @@ class ExportJobs:
         while True:
             with self._changed:
                 while not self._stopping.is_set() and self._next() is None:
-                    self._changed.wait(5.0)  # a job that another process had claimed may have become free
+                    self._changed.wait(LOOK_AGAIN_SECONDS)  # a job that another process had claimed may have become free
                 job = self._next()
                 if self._stopping.is_set() or job is None:
                     return
             try:
                 with job.claimed() as ours:
-                    if not ours:
-                        self._stopping.wait(5.0)
-                        continue
-                    self._run(job)
+                    if ours and self._refreshed(job):
+                        self._run(job)
+                    elif not ours:
+                        self._elsewhere[job.id] = time.monotonic() + LOOK_AGAIN_SECONDS
+            except FileNotFoundError:
+                self._jobs.pop(job.id, None)  # another process has removed it
             except Exception as error:
                 logger.exception("the export %s failed", job.id)
                 self._end(job, "failed", f"The server met an error that it did not foresee ({error}); it is in the log.")
 
     def _next(self) -> Job | None:
-        waiting = [job for job in self._jobs.values() if job.state == "queued"]
+        now = time.monotonic()
+        waiting = [job for job in self._jobs.values() if job.state == "queued" and self._elsewhere.get(job.id, 0) <= now]
         return min(waiting, key=lambda job: job.created, default=None)
+
+    def _refreshed(self, job: Job) -> bool:
+        """Whether a job that is ours to run still waits: another process may have run it or removed it."""
+        kept = Job.load(job.folder)
+        if kept is None:
+            self._jobs.pop(job.id, None)
+        elif kept.state not in UNFINISHED:
+            self._jobs[job.id] = kept
+        return kept is not None and kept.state in UNFINISHED
 
     def _run(self, job: Job) -> None:
         if job.plan.planet != self._planet.identity:
@@ -198,7 +213,7 @@ class ExportJobs:
                 job.save()
             export.run(job.file, report)
         except (ExportStoppedError, concurrent.futures.CancelledError):
-            if job.state == "running":
+            if not _cancelled(job):
                 return  # the server ends: gone on with after the next start
         except (DiskFullError, RenderError, ModelError) as failure:
             if self.stopping:
@@ -222,8 +237,8 @@ class ExportJobs:
             else:
                 job.discard_work()
 
-    def _end(self, job: Job, state: str, error: str | None) -> None:
-        job.state, job.error = state, error  # type: ignore[assignment]
+    def _end(self, job: Job, state: State, error: str | None) -> None:
+        job.state, job.error = state, error
         job.finished = time.time()
         if state != "done":
             job.size = 0
@@ -239,15 +254,20 @@ class ExportJobs:
         def work(planet: Planet) -> Pixels:
             return self.rates.read(planet, zoom, x, y, width, height)
 
-        assert self._loop is not None
-        for again in range(RENDER_TRIES):
+        wait = 1.0
+        while True:
             try:
                 return self._submit(work)
             except RenderError:
-                if again == RENDER_TRIES - 1 or self._stopping.wait(2.0**again) or self.stopping:
+                if wait >= 2**RENDER_TRIES or self._stopping.wait(wait) or self.stopping:
                     raise
-        raise AssertionError  # the last try returns or raises
+                wait *= 2
 
     def _submit(self, work: Callable[[Planet], Pixels]) -> Pixels:
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(self._renderer.work(work, "an export's piece"), self._loop).result()
+
+
+def _cancelled(job: Job) -> bool:
+    """Whether a request has cancelled the job, at any moment, from another thread."""
+    return job.state == "cancelled"

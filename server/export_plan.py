@@ -179,7 +179,8 @@ def zoom_of_resolution(resolution: float, latitude: float) -> int:
     zoom = max(0, math.ceil(math.log2(coarsest) - math.log2(resolution) - 1e-9))
     if zoom > MAX_ZOOM:
         raise ExportRequestError(
-            f"The resolution {resolution:g} m is finer than zoom {MAX_ZOOM}, which has {coarsest / (1 << MAX_ZOOM):.3g} m there."
+            f"The resolution {resolution:g} m is finer than zoom {MAX_ZOOM}, "
+            f"which has {coarsest / (1 << MAX_ZOOM):.3g} m there; use a larger one."
         )
     return zoom
 

@@ -130,6 +130,9 @@ def add_error_handlers(app: FastAPI) -> None:
             answer = error_response(405, f"The method {request.method} is not allowed at {path}; use {' or '.join(methods)}.")
             answer.headers["allow"] = ", ".join([*methods, "OPTIONS"])
             return answer
+        if error.status_code == 400:
+            # FastAPI's answer to a body that is no text at all; what is malformed is 422 here.
+            return error_response(422, "The body could not be read; send JSON in UTF-8.")
         sentences = {404: f"There is nothing at {path}; the routes are listed at /docs."}
         return error_response(error.status_code, sentences.get(error.status_code, str(error.detail)))
 

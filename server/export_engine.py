@@ -55,7 +55,7 @@ class Export:
         self._threads = threads
         self._encoder: Encoder = plan.encoder(png_level)
         self._stopped = threading.Event()
-        self._side = 256
+        self._side = 128
 
     def stop(self) -> None:
         """Has `run` raise `ExportStoppedError` within about a second; any thread may call it."""
@@ -150,22 +150,22 @@ class Export:
                     ready.get_nowait()
                 thread.join(0.05)
 
-    def _windows(self, piece: Piece) -> Iterator[tuple[int, int, int, int]]:
-        # The side may change from piece to piece and, where it was far too large, within one: smaller sides divide it.
-        for window in windows_within(piece, self._side):
-            x, y, width, height = window
-            if self._side >= max(width, height):
-                yield window
+    def _windows(self, piece: Piece, side: int = SIDES[1]) -> Iterator[tuple[int, int, int, int]]:
+        """The windows of a piece, quarter by quarter along the world's lattice, as large as present speed allows."""
+        for x, y, width, height in windows_within(piece, side):
+            if side <= self._side:
+                yield x, y, width, height
             else:
-                yield from windows_within(Piece(piece.zoom, x, y, width, height, 0, 0), self._side)
+                yield from self._windows(Piece(piece.zoom, x, y, width, height, 0, 0), side // 2)
 
     def _timed(self, zoom: int, x: int, y: int, width: int, height: int) -> Pixels:
         begin = time.perf_counter()
         pixels = self._read(zoom, x, y, width, height)
         taken = time.perf_counter() - begin
-        if taken > 1.5 * TURN_SECONDS:
-            self._side = max(SIDES[0], self._side // 2)
-        elif taken < 0.4 * TURN_SECONDS and width * height * 2 > self._side**2:
+        while taken > 1.5 * TURN_SECONDS and self._side > SIDES[0]:
+            self._side //= 2
+            taken /= 4
+        if taken < TURN_SECONDS / 5 and width * height * 2 > self._side**2:
             self._side = min(SIDES[1], self._side * 2)
         return pixels
 

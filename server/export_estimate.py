@@ -91,14 +91,16 @@ class Rates:
 
     def estimate(self, planet: Planet, plan: ExportPlan, sample: Pixels, png_level: int) -> Estimate:
         """The estimate for `plan`, whose middle looks like `sample`, with nothing cached."""
+        begin = time.perf_counter()
         if plan.format == "cog":
             weight = len(TiffTiles(plan.tile_format, plan.encoder(png_level)).encode(sample)) * 4 / 3
         else:
             weight = len(plan.encoder(png_level).encode(sample, plan.tile_format))
+        encoding = (time.perf_counter() - begin) / (SAMPLE * SAMPLE)
         measured = self._measured
         size = weight / (SAMPLE * SAMPLE) * plan.pixels * measured.weight.get(_kind(plan), 1.0)
         blocks = evaluations(plan, planet.base_zoom)
-        seconds = blocks * (measured.block or 0.0) + plan.pixels * measured.pixel
+        seconds = blocks * (measured.block or 0.0) + plan.pixels * (measured.pixel + encoding)
         return Estimate(plan.pixels, plan.tiles, blocks, int(size) + 16384, round(seconds, 1))
 
     def finished(self, plan: ExportPlan, promised: int, size: int) -> None:

@@ -227,7 +227,7 @@ class ExportJobs:
             with self._lock:
                 self._running = None
         with self._lock:
-            if job.state == "running":
+            if not _cancelled(job):
                 if error is None:
                     self.rates.finished(job.plan, job.estimate_bytes, job.size)
                     shutil.rmtree(job.work, ignore_errors=True)

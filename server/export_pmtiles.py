@@ -60,7 +60,7 @@ class PMTilesSink:
                 last.run_length += 1
             else:
                 entries.append(Entry(tile_id, offset - ROOM, length, 1))
-        root, leaves, _ = optimize_directories(entries, ROOM - HEADER)  # type: ignore[no-untyped-call]
+        root, leaves, _ = optimize_directories(entries, ROOM - HEADER)
         metadata = gzip.compress(json.dumps(_metadata(plan)).encode(), mtime=0)
         west, south, east, north = plan.bounds
         if east > 180:

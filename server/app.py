@@ -14,6 +14,7 @@ from model import Planet, open_planet
 from server.cors import CorsMiddleware, CorsPolicy
 from server.encode import Encoder
 from server.errors import add_error_handlers
+from server.exports import export_jobs, exports_router, running
 from server.fastpath import FastPath, ReadyTiles
 from server.health import health_router
 from server.ogc import describe, ogc_router
@@ -90,10 +91,12 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     ready = ReadyTiles(settings.tile_memory_mb * MIB, seeds, settings.max_age, cors)
     metatile = settings.metatile or (2 if planet.compute.device.type == "cuda" else 1)
     renderer = TileRenderer(planet, encoder, ready, disk.tiles, metatile, settings.encoder_threads)
+    exports = export_jobs(settings, planet, renderer)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with running(exports):
+            yield
         renderer.close()
         disk.close()
 
@@ -104,6 +107,7 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     api.include_router(tilejson_router(settings, planet))
     api.include_router(ogc_router(settings, planet, renderer, ready, encoder))
     describe(api)
+    api.include_router(exports_router(settings, planet, exports))
     add_viewer(api)
     wmts_tiles = WmtsTiles(planet.name)
     api.include_router(wmts_router(settings, planet, renderer, wmts_tiles))

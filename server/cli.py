@@ -106,6 +106,46 @@ def render(
 
 
 @app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="file to write: .tif (COG), .mbtiles or .pmtiles")],
+    bbox: Annotated[str, typer.Option(help="W,S,E,N; E below W crosses the antimeridian")],
+    bbox_crs: Annotated[str | None, typer.Option(help="CRS of --bbox, such as EPSG:3857; default degrees")] = None,
+    zoom: Annotated[int | None, typer.Option(help="the one zoom to export")] = None,
+    minzoom: Annotated[int | None, typer.Option(help="first zoom of .mbtiles and .pmtiles")] = None,
+    maxzoom: Annotated[int | None, typer.Option(help="last zoom, instead of --zoom")] = None,
+    resolution: Annotated[float | None, typer.Option(help="metres per pixel on the ground, instead of a zoom")] = None,
+    tile_format: Annotated[str | None, typer.Option(help="png (lossless, the default), jpg or webp")] = None,
+    quality: Annotated[int | None, typer.Option(help="1 to 95, of jpg and webp")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say how large it gets and how long it takes")] = False,
+    seed: Seed = None,
+    steps: Steps = None,
+    device: Device = None,
+    precision: Precision = None,
+    weights: WeightsFile = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Writes an area of up to 4 gigapixels; the same command goes on where a stopped one was (docs/exports.md)."""
+    with one_line_errors():
+        settings = load_settings(
+            seed=seed, steps=steps, device=device, precision=precision, weights=weights, cache_dir=cache_dir
+        )
+        _configure_logging(settings)
+
+        from server.export_command import export_to_file
+
+        asked = {
+            "bbox_crs": bbox_crs,
+            "zoom": zoom,
+            "minzoom": minzoom,
+            "maxzoom": maxzoom,
+            "resolution": resolution,
+            "tile_format": tile_format,
+            "quality": quality,
+        }
+        typer.echo(export_to_file(settings, output, bbox, asked, dry_run=dry_run))
+
+
+@app.command()
 def enhance(
     image: Annotated[Path, typer.Argument(help="any picture that Pillow reads")],
     gsd: Annotated[float, typer.Option(help="its ground resolution, metres per pixel")],

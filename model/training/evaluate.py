@@ -86,8 +86,9 @@ class Evaluation:
         self.compute = choose_compute(config.device)
         self.world_steps = choose_steps(config.world_steps, self.compute)
         pictures, left_out = held_out_pictures(config.imagery)
+        images = {picture.name.split("#")[0] for picture in pictures}
         self.references = references(pictures, config.chosen_crops, config.seed)
-        self.others = references(pictures, config.chosen_crops, config.seed + 1) if "checks" in config.parts else []
+        self.pictures = pictures
         files = {"new": config.weights} | ({"old": config.against} if config.against else {})
         self.candidates = [Candidate(name, path, load_weights(path), self.compute) for name, path in files.items()]
         self.report = Report(
@@ -95,7 +96,7 @@ class Evaluation:
             | {
                 "device": self.compute.description,
                 "chains and planets": f"{self.world_steps} sampler steps",
-                "places": f"{config.chosen_crops} per resolution, from {len({p.name for p in pictures})} held-out images",
+                "places": f"{config.chosen_crops} per resolution, from {len(images)} held-out images",
                 "held out but not used, for their region is trained on": ", ".join(left_out) or "none",
             }
         )
@@ -127,11 +128,7 @@ class Evaluation:
             if parts & {"world", "seams", "purity", "cost"}:
                 tasks += self._world_tasks(World(candidate, self.world_steps), parts)
         if "checks" in parts:
-            others = {other.resolution: other for other in self.others}
-            pairs = [(reference, others[reference.resolution]) for reference in self.references]
-            tasks.append(
-                ("measures", partial(check_the_measures, report, pairs[1::2] or pairs if config.quick else pairs, out))
-            )
+            tasks.append(("measures", partial(check_the_measures, report, self.pictures, config.seed + 1, out)))
         return tasks
 
     def _world_tasks(self, world: World, parts: set[str]) -> list[Task]:

@@ -33,6 +33,8 @@ WIDE = SIDE + 2 * MARGIN
 
 RESOLUTIONS = (2400.0, 600.0, 150.0, 38.0, 9.6, 2.4, 0.6)
 """Metres per pixel that are measured at: every stage of the cascade from zoom 6 to 18, at the equator."""
+OTHERS = 48
+"""Real pictures at each resolution that made ones are compared with."""
 NEAR = 0.8
 """Octaves that an image's resolution may be off."""
 
@@ -75,24 +77,24 @@ class Crop:
 
 
 class Reference:
-    """Crops of one resolution, dealt to two halves, image by image; made pictures of one half are compared with real ones of
-    the other, both ways, as the floor (real with real) and the ceiling (bicubic with real) are."""
+    """Pictures of one resolution: ``crops``, the places that pictures are made at, and ``others``, real pictures of other
+    places in the same images, that everything is compared with. The floor is real against real; the ceiling bicubic against
+    real; both at the very places of the made pictures, so that only detail makes a difference."""
 
-    def __init__(self, resolution: float, crops: list[Crop]) -> None:
+    def __init__(self, resolution: float, crops: list[Crop], others: list[Crop]) -> None:
         self.resolution, self.crops = resolution, crops
         self.real: Pictures = np.stack([crop.inner for crop in crops])
-        self.halves = (slice(0, None, 2), slice(1, None, 2))
+        self.others: Pictures = np.stack([crop.inner for crop in others])
 
     @cached_property
-    def described(self) -> tuple[Description, Description]:
-        """The two halves of the real pictures."""
-        return describe(self.real[self.halves[0]]), describe(self.real[self.halves[1]])
+    def described(self) -> Description:
+        """The real pictures of other places."""
+        return describe(self.others)
 
     @cached_property
     def floor(self) -> dict[str, float]:
-        """Each measure between the two halves of the real pictures."""
-        one, other = self.described
-        return {name: f(one, other) for name, f in (MEASURES | {"colour": colour_distance}).items()}
+        """Each measure of the real pictures against those of other places."""
+        return self.raw(self.real)
 
     @cached_property
     def ceiling(self) -> dict[str, float]:
@@ -105,13 +107,9 @@ class Reference:
         return np.stack([enlarged(crop.wide)[MARGIN:-MARGIN, MARGIN:-MARGIN] for crop in self.crops])
 
     def raw(self, made: Pictures) -> dict[str, float]:
-        """Each measure of ``made`` [N, SIDE, SIDE, 3], picture i at the place of crop i, not normalised."""
-        sums = dict.fromkeys((*MEASURES, "colour"), 0.0)
-        for mine, other in ((0, 1), (1, 0)):
-            here = describe(made[self.halves[mine]])
-            for name, function in (MEASURES | {"colour": colour_distance}).items():
-                sums[name] += function(here, self.described[other]) / 2
-        return sums
+        """Each measure of ``made`` [N, SIDE, SIDE, 3] against the real pictures of other places, not normalised."""
+        here = describe(made)
+        return {name: f(here, self.described) for name, f in (MEASURES | {"colour": colour_distance}).items()}
 
     def score(self, made: Pictures) -> dict[str, float]:
         """Normalised measures of ``made``, its contrast as a share of the real pictures', and its distance in colour."""
@@ -134,7 +132,8 @@ def held_out_pictures(folder: Path) -> tuple[list[Picture], list[str]]:
 
 
 def references(pictures: list[Picture], crops: int, seed: int) -> list[Reference]:
-    """For each of `RESOLUTIONS` that the pictures reach by box-averaging, ``crops`` places, dealt evenly to the images.
+    """For each of `RESOLUTIONS` that the pictures reach by box-averaging, ``crops`` places, dealt evenly to the images, and
+    `OTHERS` others.
 
     Raises `ImageryError` if they reach none.
     """
@@ -143,9 +142,8 @@ def references(pictures: list[Picture], crops: int, seed: int) -> list[Reference
         ways = [way for picture in pictures if (way := _reduction(picture, resolution, WIDE)) is not None]
         if ways:
             rng = random.Random(seed * 31 + round(resolution * 10))
-            # Two by two, so that either half gets a place of every image.
-            chosen = [_cut(*ways[(i // 2) % len(ways)], rng) for i in range(crops)]
-            found.append(Reference(resolution, chosen))
+            chosen = [_cut(*ways[i % len(ways)], rng) for i in range(crops + OTHERS)]
+            found.append(Reference(resolution, chosen[:crops], chosen[crops:]))
     if not found:
         raise ImageryError(f"No held-out image has a side of {WIDE} px at one of the resolutions {RESOLUTIONS}.")
     return found

@@ -11,7 +11,8 @@ import numpy as np
 from model.engine import Engine
 from model.precision import Compute
 from model.training.chains import chains, one_stage
-from model.training.heldout import Reference
+from model.training.heldout import OTHERS, Reference, references
+from model.training.imagery import Picture
 from model.training.landtypes import TYPES
 from model.training.measures import MEASURES, Pictures, colour_drift, contrast
 from model.training.report import Report, Table
@@ -128,11 +129,12 @@ def measure_guidance(report: Report, reference: Reference, candidate: Candidate,
     sheet.write(out / f"guidance_{candidate.label}.png")
 
 
-def check_the_measures(report: Report, pairs: list[tuple[Reference, Reference]], out: Path) -> None:
+def check_the_measures(report: Report, pictures: list[Picture], seed: int, out: Path) -> None:
     """The measures on real pictures of other places and on spoilt ones, mean over resolutions, with a sheet.
 
-    ``pairs``: references of one resolution at different places.
+    Takes many places, which costs nothing here: with few, real pictures differ from other real ones.
     """
+    pairs = list(zip(references(pictures, OTHERS, seed), references(pictures, OTHERS, seed + 1), strict=True))
     note = (
         "The measures on pictures of which the truth is known, mean over resolutions: real pictures of other places are near 0,"
         " bicubic ones are 1, and each spoilt set is caught (`caught by` counts the measures that do): M1 to M4 further than"
@@ -148,7 +150,8 @@ def check_the_measures(report: Report, pairs: list[tuple[Reference, Reference]],
         table.put((name,), "caught by", float(len(caught_by(means))))
     sheet = Sheet("Pictures that the measures must tell from real ones", [], 128)
     for reference, _ in pairs:
-        sets = {"real": reference.real, "bicubic": reference.bicubic} | spoilt(reference.real, reference.bicubic)
+        real, bicubic = reference.real[:1], reference.bicubic[:1]
+        sets = {"real": real, "bicubic": bicubic} | spoilt(real, bicubic)
         sheet.columns = list(sets)
         sheet.add(name_of(reference.resolution), [pictures[0] for pictures in sets.values()])
     sheet.write(out / "checks.png")

@@ -44,9 +44,10 @@ def seams(pictures: list[Pixels], period: int = BLOCK) -> dict[str, float]:
                 near = energy[line - 1 - _NEAR : line - 1 + _NEAR].mean()
                 (sharp_at if border else sharp_others).append(near)
             repeats.append(_repetition(image, period))
+    softness = float(np.mean(sharp_others)) if sharp_others else 0.0
     return {
         "jump z": _z(at, others),
-        "border sharpness": float(np.mean(sharp_at)) / max(float(np.mean(sharp_others)), 1e-9) if sharp_others else 1.0,
+        "border sharpness": float(np.mean(sharp_at)) / softness if sharp_at and softness > 1e-9 else 1.0,
         "repetition z": float(np.sum(repeats) / math.sqrt(len(repeats))),
         "lattice 4": lattice(pictures, 4),
         "lattice 8": lattice(pictures, 8),

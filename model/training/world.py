@@ -128,9 +128,9 @@ def _planet_table(report: Report) -> Table:
     note = (
         "M5: largest difference E of one pixel through different windows (aim 0), steps over block borders in standard errors"
         " against lines of the same phase (|z| < 3), sharpness near borders (1; feathered is less), autocorrelation at the"
-        " block period (|z| < 3), and steps over every 4th and 8th line over those elsewhere (`real`: in real imagery). M8: number"
-        " of different hashes of the same windows on fresh planets, in another order, by other windows and in another process"
-        " (aim 1). M9: cost on this machine, and the share of a denoiser call that its bare convolutions take."
+        " block period (|z| < 3), and steps over every 4th and 8th line over those elsewhere (`real`: in real imagery). M8:"
+        " number of different hashes of the same windows on fresh planets, in another order, by other windows and in"
+        " another process (aim 1). M9: cost on this machine, and the share of a denoiser call that its bare convolutions take."
     )
     return report.table("Seams, determinism, cost", note, ("measure", "at"))
 

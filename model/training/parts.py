@@ -137,8 +137,8 @@ def check_the_measures(report: Report, pictures: list[Picture], seed: int, out: 
     pairs = list(zip(references(pictures, OTHERS, seed), references(pictures, OTHERS, seed + 1), strict=True))
     note = (
         "The measures on pictures of which the truth is known, mean over resolutions: real pictures of other places are near 0,"
-        " bicubic ones are 1, and each spoilt set is caught (`caught by` counts the measures that do): M1 to M4 further than"
-        " 0.3 from 0, contrast outside 0.7 to 1.4, or a colour drift above 3."
+        " bicubic ones are 1, and each spoilt set is caught (`caught by` counts the measures that do): M1 to M4 above"
+        " 0.3, contrast outside 0.7 to 1.4, or a colour drift above 3."
     )
     found = [check_measures(reference, other.real) for reference, other in pairs]
     table = report.table("The measures themselves", note, ("pictures",))

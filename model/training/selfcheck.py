@@ -49,7 +49,7 @@ def check_measures(reference: Reference, other_real: Pictures) -> dict[str, dict
 
 def caught_by(row: dict[str, float]) -> list[str]:
     """The measures that tell a row of `check_measures` from real imagery."""
-    found = [name for name in MEASURES if abs(row[name]) > LIMIT]
+    found = [name for name in MEASURES if row[name] > LIMIT]
     if not 0.7 <= row["contrast"] <= 1.4:
         found.append("contrast")
     return [*found, "colour drift"] if row["colour drift"] > 3 else found

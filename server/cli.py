@@ -207,19 +207,33 @@ def train(
 @app.command()
 def evaluate(
     imagery: Imagery,
-    out: Annotated[Path, typer.Option(help="folder to write evaluation.md, evaluation.json and sheet.png to")],
+    out: Annotated[Path, typer.Option(help="folder to write evaluation.md, evaluation.json and contact sheets to")],
     weights: WeightsFile = None,
-    against: Annotated[Path | None, typer.Option(help="a second weights file to compare with")] = None,
-    steps: Annotated[list[int] | None, typer.Option(help="sampler steps; may be given several times")] = None,
-    crops: Annotated[int, typer.Option(help="places at each ground resolution")] = 24,
+    against: Annotated[Path | None, typer.Option(help="a second weights file, measured beside the first")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="smaller samples: under 10 minutes on two cores")] = False,
+    steps: Annotated[list[int] | None, typer.Option(help="sampler steps of single stages; may be given several times")] = None,
+    world_steps: Annotated[int | None, typer.Option(help="sampler steps of chains and planets")] = None,
+    crops: Annotated[int | None, typer.Option(help="places at each ground resolution")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="only this part; may be given several times")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
 ) -> None:
-    """Measures weights on held-out imagery and prints the table (docs/training.md)."""
+    """Measures weights on held-out imagery and prints the tables (docs/evaluation.md)."""
     with one_line_errors():
-        from model.training.evaluate import EvaluateConfig
-        from server.train_command import chosen_steps, evaluate_to_folder
+        from model.training.evaluate import PARTS, EvaluateConfig
+        from server.train_command import evaluate_to_folder
 
-        config = EvaluateConfig(imagery, weights, out, against=against, steps=chosen_steps(steps), crops=crops, device=device)
+        config = EvaluateConfig(
+            imagery,
+            weights,
+            out,
+            against=against,
+            quick=quick,
+            steps=tuple(dict.fromkeys(steps)) if steps else None,
+            world_steps=world_steps,
+            crops=crops,
+            parts=tuple(dict.fromkeys(part)) if part else PARTS,
+            device=device,
+        )
         typer.echo(evaluate_to_folder(config))
 
 

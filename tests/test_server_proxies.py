@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -15,6 +16,7 @@ from server.links import public_url
 from server.proxies import ProxyPolicy, parse_forwarded
 from server.settings import Settings, SettingsError
 from tests.conftest import MakeSettings
+from tests.peers.serving import served as serving
 from tests.test_server_variants import silence
 
 Headers = list[tuple[str, str]]
@@ -228,6 +230,9 @@ def test_a_stranger_cannot_move_the_server(make_settings: MakeSettings, planet: 
         {"root_path": '/"'},
         {"trusted_proxies": "proxy.example"},
         {"trusted_proxies": "10.0.0.0/33"},
+        {"public_url": "https://"},
+        {"public_url": "https:///globe"},
+        {"public_url": "https://a:b/"},
     ],
 )
 def test_bad_settings(make_settings: MakeSettings, values: dict[str, str]) -> None:
@@ -259,3 +264,17 @@ def test_bytes_of_any_kind_in_headers_do_no_harm(make_settings: MakeSettings) ->
     for value in (b"\xff\xfe", b"\x00", b",,,", b'"' * 5000, b"=;=;", b"[" * 3000, b"for=" * 3000, b" " * 5000):
         scope = {"type": "http", "path": "/a", "headers": [(name, value) for name in names], "client": ("::1", 1)}
         assert policy.outside(scope)["root_path"] == ""
+
+
+@pytest.mark.parametrize(("trusted", "scheme"), [("127.0.0.1", "https"), ("none", "http")])
+def test_uvicorn_leaves_whom_to_believe_to_us(make_settings: MakeSettings, planet: Planet, trusted: str, scheme: str) -> None:
+    with serving(create_app(make_settings(trusted_proxies=trusted), planet)) as port:
+        headers = {"x-forwarded-proto": "https", "x-forwarded-for": "203.0.113.9"}
+        answer = httpx.get(f"http://127.0.0.1:{port}/tilejson.json", headers=headers)
+        assert answer.json()["tiles"] == [f"{scheme}://127.0.0.1:{port}/{{z}}/{{x}}/{{y}}.png"]
+
+
+def test_a_strange_host_over_the_wire_is_no_error(make_settings: MakeSettings, planet: Planet) -> None:
+    with serving(create_app(make_settings(), planet)) as port:
+        answer = httpx.get(f"http://127.0.0.1:{port}/tilejson.json", headers={"host": 'a"onload=x'})
+        assert answer.json()["tiles"] == [f"http://127.0.0.1:{port}/{{z}}/{{x}}/{{y}}.png"]

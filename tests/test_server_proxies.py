@@ -169,6 +169,27 @@ def test_headers_reach_the_links_of_documents(make_settings: MakeSettings, plane
             assert f'href="{base}/tms/1.0.0/"' in client.get("/tms", headers=headers).text
 
 
+@pytest.mark.parametrize(
+    ("values", "headers", "base"),
+    [
+        ({}, {}, "http://testserver"),
+        (
+            {},
+            {"x-forwarded-proto": "https", "x-forwarded-host": "a.example", "x-forwarded-prefix": "/g"},
+            "https://a.example/g",
+        ),
+        ({"public_url": "https://tiles.example/globe"}, {}, "https://tiles.example/globe"),
+        ({"public_url": "https://tiles.example:81"}, {"x-forwarded-prefix": "/g"}, "https://tiles.example:81"),
+    ],
+)
+def test_redirects_are_links_too(
+    make_settings: MakeSettings, planet: Planet, values: dict[str, str], headers: dict[str, str], base: str
+) -> None:
+    with served(make_settings(**values), planet) as client:
+        answer = client.get("/tilejson.json/", headers=headers, follow_redirects=False)
+        assert (answer.status_code, answer.headers["location"]) == (307, base + "/tilejson.json")
+
+
 @contextmanager
 def served(settings: Settings, planet: Planet, **options: Any) -> Iterator[TestClient]:
     application = create_app(settings, planet)

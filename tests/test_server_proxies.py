@@ -60,7 +60,6 @@ def ask(make_settings: MakeSettings) -> Any:
         ({"x-forwarded-port": "443", "x-forwarded-proto": "https"}, "https://testserver"),
         ({"host": "inner:8000", "x-forwarded-port": "443", "x-forwarded-proto": "https"}, "https://inner"),
         ({"x-forwarded-port": "99999"}, "http://testserver"),
-        ({"x-forwarded-port": "http"}, "http://testserver"),
         ({"x-forwarded-prefix": "/globe"}, "http://testserver/globe"),
         ({"x-forwarded-prefix": "/globe/"}, "http://testserver/globe"),
         ({"x-forwarded-prefix": "/a, /b/c"}, "http://testserver/a/b/c"),
@@ -265,7 +264,6 @@ def test_bad_settings(make_settings: MakeSettings, values: dict[str, str]) -> No
 @pytest.mark.parametrize(
     ("text", "elements"),
     [
-        ("", []),
         ("for=a", [{"for": "a"}]),
         ("for=a;proto=http;by=b,for=c", [{"for": "a", "proto": "http", "by": "b"}, {"for": "c"}]),
         ('for="a,b;c\\"d" , for=e', [{"for": 'a,b;c"d'}, {"for": "e"}]),

@@ -157,8 +157,8 @@ def finest_zoom(crs: CRS, bounds: Bounds, width: int, height: int) -> int:
 
 
 def _zoom_for(finest: float) -> int:
-    # A hundredth of a zoom of tolerance, for resolutions that are written with few digits.
-    return min(max(math.ceil(-math.log2(finest * 256) - 0.01), 0), MAX_ZOOM)
+    # A little tolerance, for resolutions that are written with few digits.
+    return min(max(math.ceil(-math.log2(finest * 256) - 0.002), 0), MAX_ZOOM)
 
 
 def touches_world(crs: CRS, bounds: Bounds, width: int, height: int) -> bool:

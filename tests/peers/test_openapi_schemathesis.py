@@ -33,11 +33,11 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 CASES = 6
 """Of each operation."""
 MOST = {
-    **dict.fromkeys(("z", "zoom", "tilematrix", "tile_matrix"), 5),
+    **dict.fromkeys(("z", "zoom", "tilematrix", "tile_matrix"), 4),
     **dict.fromkeys(("x", "y", "tilerow", "tilecol", "tile_row", "tile_col"), 2),
     **dict.fromkeys(("width", "height"), 33),
 }
-"""Numbers are taken modulo these: zooms to those of the base picture, and tiles to such as there are."""
+"""Numbers are taken modulo these: zooms to those whose tiles of 512 px are of the base picture, tiles to such as there are."""
 COARSE = "100000000"
 """The scale of all maps that have one."""
 

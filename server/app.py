@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from cache import DiskCache
 from model import Planet, open_planet
+from server.bbox import bbox_router
 from server.cors import CorsMiddleware, CorsPolicy
 from server.encode import Encoder
 from server.errors import add_error_handlers
@@ -106,6 +107,7 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     describe(api)
     add_viewer(api)
     wmts_tiles = WmtsTiles(planet.name)
+    api.include_router(bbox_router(settings, planet, renderer, encoder))
     api.include_router(wmts_router(settings, planet, renderer, wmts_tiles))
     api.include_router(tms_router(settings, planet, renderer))
     api.include_router(tile_router(renderer, planet.name))

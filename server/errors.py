@@ -166,7 +166,9 @@ def add_error_handlers(app: FastAPI) -> None:
     async def validation(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        return error_response(422, f"The parameter {first['loc'][-1]} is malformed: {first['msg']}.")
+        if first["type"] == "json_invalid":
+            return error_response(422, f"The body is no JSON: {first['ctx']['error']} (at character {first['loc'][-1]}).")
+        return error_response(422, f"The parameter {'.'.join(map(str, first['loc'][1:] or first['loc']))} is malformed: {first['msg']}.")
 
     async def unforeseen(request: Request, error: Exception) -> Response:
         # Starlette raises the error again once this is sent, and uvicorn logs it with its traceback.

@@ -9,10 +9,12 @@ antimeridian. Maps that lie on Mercator's pixels at some zoom are copied.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from affine import Affine
@@ -30,6 +32,10 @@ from model.grid import EARTH_CIRCUMFERENCE, MAX_ZOOM, world_size
 
 PIECE = 512
 """Side of a piece in pixels."""
+LEAST = 128
+"""Side of the parts that a piece is never divided below, however unevenly its map is scaled."""
+UNEVEN = 2.2
+"""A piece whose pixels differ more than so is warped in quarters, for GDAL's kernel has one width per call."""
 STEP = 16
 """Most pixels between two points of the grid that measures a piece."""
 TURN_SECONDS = 0.5
@@ -46,11 +52,11 @@ Image = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 @dataclass(frozen=True)
 class Footprint:
-    """Where a piece lies in Web Mercator, in worlds (1 = its side): x from the meridian `centre`, y from the north.
+    """Where a piece lies in Web Mercator, in worlds (1 = its side): x from `centre`, itself from 180 W, y from the north.
 
     `x`, `y`: [rows, columns] of the points, NaN where there is no such place; `step` pixels between two points. `finest`:
     worlds per pixel where and in which direction the pixels are smallest (its lowest twentieth left out). `scale`: worlds
-    per pixel along x and y, typically.
+    per pixel along x and y, typically; `uneven`: how much they vary, largest by smallest.
     """
 
     x: Floats
@@ -58,6 +64,7 @@ class Footprint:
     centre: float
     finest: float
     scale: tuple[float, float]
+    uneven: float
 
     @property
     def valid(self) -> NDArray[np.bool_]:
@@ -86,7 +93,12 @@ def reaches_mercator(crs: CRS) -> bool:
 
 
 def _transformer(crs: CRS) -> Transformer:
-    # Of its own for every piece: a Transformer must not be used by two threads.
+    return _transformer_of(crs, threading.get_ident())
+
+
+@lru_cache(64)
+def _transformer_of(crs: CRS, _: int) -> Transformer:
+    # One for each thread, for two must not use the same.
     return Transformer.from_crs(ProjCRS.from_user_input(crs.to_wkt()), ProjCRS.from_epsg(3857), always_xy=True)
 
 
@@ -132,10 +144,11 @@ def measure(crs: CRS, bounds: Bounds, width: int, height: int, most: int = PIECE
         along = np.sqrt(across**2 + down**2)
         inner = use[:-1, :-1] & np.isfinite(smaller) & (smaller > 0)
     if not inner.any():
-        return Footprint(x, y, centre, 1.0, (1.0, 1.0))
+        return Footprint(x, y, centre, 1.0, (1.0, 1.0), 1.0)
     finest = float(np.quantile(smaller[inner], 0.05))
-    scale = np.exp(np.log(np.maximum(along[:, inner], finest / 16)).mean(1))
-    return Footprint(x, y, centre, finest, (float(scale[0]), float(scale[1])))
+    along = np.maximum(along[:, inner], finest / 16)
+    scale, uneven = np.exp(np.log(along).mean(1)), float((along.max(1) / along.min(1)).max())
+    return Footprint(x, y, centre, finest, (float(scale[0]), float(scale[1])), uneven)
 
 
 def finest_zoom(crs: CRS, bounds: Bounds, width: int, height: int) -> int:
@@ -144,8 +157,8 @@ def finest_zoom(crs: CRS, bounds: Bounds, width: int, height: int) -> int:
 
 
 def _zoom_for(finest: float) -> int:
-    # A hundredth of a zoom of tolerance, for resolutions that are written with few digits.
-    return min(max(math.ceil(-math.log2(finest * 256) - 0.01), 0), MAX_ZOOM)
+    # A little tolerance, for resolutions that are written with few digits.
+    return min(max(math.ceil(-math.log2(finest * 256) - 0.002), 0), MAX_ZOOM)
 
 
 def touches_world(crs: CRS, bounds: Bounds, width: int, height: int) -> bool:
@@ -191,6 +204,9 @@ def warp(planet: Planet, crs: CRS, bounds: Bounds, width: int, height: int, zoom
     if not found.valid.any() and not _may_hide_world(found):
         yield pixels.transpose(1, 2, 0), mask
         return
+    if found.uneven > UNEVEN and max(width, height) > LEAST:
+        yield from _in_quarters(planet, crs, bounds, width, height, zoom)
+        return
     # One zoom more than this piece needs is as good as any finer one that another part of the map may need.
     zoom = min(zoom, _zoom_for(found.finest) + 1)
     while True:
@@ -200,9 +216,8 @@ def warp(planet: Planet, crs: CRS, bounds: Bounds, width: int, height: int, zoom
         zoom -= 1
     size = world_size(zoom)
     source = np.empty((bottom - top, right - left, 3), np.uint8)
-    origin = round((found.centre + 0.5) * size)
+    origin = round(found.centre * size)
     # The meridian is moved to a pixel's edge, so that the source is a window of whole pixels.
-    centre = origin / size - 0.5
     yield from _read(planet, zoom, origin + left, top, source)
     unit = EARTH_CIRCUMFERENCE / size
     x_scale, y_scale = (min(1.0, 1 / (scale * size)) for scale in found.scale)
@@ -210,7 +225,7 @@ def warp(planet: Planet, crs: CRS, bounds: Bounds, width: int, height: int, zoom
         np.ascontiguousarray(source.transpose(2, 0, 1)),
         pixels,
         src_transform=Affine(unit, 0, left * unit, 0, -unit, HALF - top * unit),
-        src_crs=_turned(centre * 360),
+        src_crs=_turned(origin / size * 360 - 180),
         dst_transform=Affine((bounds[2] - bounds[0]) / width, 0, bounds[0], 0, (bounds[1] - bounds[3]) / height, bounds[3]),
         dst_crs=crs,
         resampling=Resampling.cubic,
@@ -223,6 +238,22 @@ def warp(planet: Planet, crs: CRS, bounds: Bounds, width: int, height: int, zoom
     mask = _mask(crs, bounds, width, height, found, size)
     pixels[:, mask == 0] = 0
     yield np.ascontiguousarray(pixels.transpose(1, 2, 0)), mask
+
+
+def _in_quarters(planet: Planet, crs: CRS, bounds: Bounds, width: int, height: int, zoom: int) -> Iterator[Image | None]:
+    """As `warp`, from up to four parts."""
+    pixels, mask = np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8)
+    xres, yres = (bounds[2] - bounds[0]) / width, (bounds[3] - bounds[1]) / height
+    cuts_x, cuts_y = ([0, side // 2, side] if side > LEAST else [0, side] for side in (width, height))
+    for top, bottom in pairwise(cuts_y):
+        for left, right in pairwise(cuts_x):
+            part = (bounds[0] + left * xres, bounds[3] - bottom * yres, bounds[0] + right * xres, bounds[3] - top * yres)
+            for done in warp(planet, crs, part, right - left, bottom - top, zoom):
+                if done is None:
+                    yield None
+                else:
+                    pixels[top:bottom, left:right], mask[top:bottom, left:right] = done
+    yield pixels, mask
 
 
 def _may_hide_world(found: Footprint) -> bool:

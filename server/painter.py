@@ -1,0 +1,41 @@
+"""Areas painted for requests: by the thread that renders, in turn with tiles, and given up when the client leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from model import Planet
+from server.area import Area, GeoImage, strips
+from server.renderer import TileRenderer
+
+
+async def paint_area(renderer: TileRenderer, area: Area, zoom: int | None = None) -> GeoImage:
+    """The whole of `area`, from planet pixels of `zoom` (the right one by default), in pieces of about a second.
+
+    Cancelling it ends the work after the piece that has begun.
+
+    Raises:
+        RenderError: if it cannot be rendered at present.
+        ModelError: what the planet raises.
+    """
+    pixels = np.empty((area.height, area.width, 3), np.uint8)
+    mask = np.empty((area.height, area.width), np.uint8)
+    work: list[Iterator[tuple[int, GeoImage] | None]] = []
+
+    def step(planet: Planet) -> bool:
+        """Goes on until the turn is over; whether anything is left."""
+        if not work:
+            work.append(strips(planet, area, zoom))
+        for done in work[0]:
+            if done is not None:
+                row, strip = done
+                pixels[row : row + len(strip.pixels)] = strip.pixels
+                mask[row : row + len(strip.mask)] = strip.mask
+            return True
+        return False
+
+    while await renderer.work(step, f"an area of {area.width} x {area.height} pixels"):
+        pass
+    return GeoImage(pixels, mask, area.transform, area.crs)

@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from model import Planet
 from server.app import create_app
+from server.box_request import MAX_PIXELS
 from server.ogc.models import RELATION
 from tests.conftest import MakeSettings
 
@@ -167,7 +168,7 @@ def test_all_is_below_ogc_too(shared_client: TestClient) -> None:
 def test_the_openapi_document_has_the_limits_and_the_operations(shared_client: TestClient) -> None:
     """20-058, scaling (x-OGC-limits) and api-operations (suffixes of operation ids)."""
     document = shared_client.get("/openapi.json").json()
-    assert document["info"]["x-OGC-limits"]["maps"]["maxPixels"] == 16_000_000
+    assert document["info"]["x-OGC-limits"]["maps"]["maxPixels"] == MAX_PIXELS
     operations = {operation["operationId"] for path in document["paths"].values() for operation in path.values()}
     for origin in ("dataset", "collection"):
         for suffix in ("getMap", "map.getTileSetsList", "map.getTileSet", "map.getTile"):

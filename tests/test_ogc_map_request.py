@@ -6,9 +6,10 @@ import math
 
 import pytest
 
+from server.box_request import MAX_PIXELS
 from server.errors import AreaError, AreaTooLargeError, ParameterError, ResourceNotFoundError
 from server.ogc.crs import MapCRS, metres_per_unit
-from server.ogc.map_request import MAX_PIXELS, MapParameters
+from server.ogc.map_request import MapParameters
 from server.ogc.models import CRS84
 
 HALF = 20037508.342789244
@@ -175,10 +176,10 @@ def test_a_subset_outside_of_the_world_is_not_found() -> None:
 
 
 def test_the_limit_of_pixels() -> None:
-    area, _ = MapParameters(width=4000, height=4000).resolve()
+    area, _ = MapParameters(width=4096, height=4096).resolve()
     assert area.width * area.height == MAX_PIXELS
     for parameters in (
-        MapParameters(width=4001, height=4000),
+        MapParameters(width=4097, height=4096),
         MapParameters(bbox="0,0,0.001,10", height=70_000),
         MapParameters(bbox="0,0,10,10", scale_denominator=1),
         MapParameters(bbox="-180,0,180,1e-9", height=1000),

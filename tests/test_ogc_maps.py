@@ -13,7 +13,7 @@ from rasterio.io import MemoryFile
 from starlette.testclient import TestClient
 
 from model import Planet
-from server.area import Area
+from server.area import Area, GeoImage
 from server.ogc.background import Background, find_void, parse_colour
 from server.ogc.crs import MapCRS
 from tests.conftest import Readings
@@ -121,10 +121,13 @@ def test_backgrounds_and_void_by_themselves() -> None:
     assert not find_void(area, np.ones((2, 4), bool)).any()
     pixels, mask = np.full((2, 4, 3), 7, np.uint8), np.full((2, 4), 255, np.uint8)
     background = Background.parse(None, None, None, None)
-    assert background.apply(area, pixels, mask, True).shape == (2, 4, 3), "without empty pixels there is no alpha"
+    image = GeoImage(pixels, mask, area.transform, area.crs)
+    assert background.apply(area, image, True) is image, "nothing is empty"
     mask[0] = 0
-    assert background.apply(area, pixels, mask, True)[0, 0].tolist() == [255, 255, 255, 0]
-    assert background.apply(area, pixels, mask, False)[0, 0].tolist() == [255, 255, 255]
+    for alpha, opacity in ((True, 0), (False, 255)):
+        shown = background.apply(area, image, alpha)
+        assert shown.pixels[:, 0].tolist() == [[255, 255, 255], [7, 7, 7]]
+        assert shown.mask[:, 0].tolist() == [opacity, 255]
 
 
 def test_a_map_over_the_antimeridian_is_of_one_piece(shared_client: TestClient, planet: Planet) -> None:
@@ -174,7 +177,7 @@ def test_a_map_held_is_304_and_nothing_is_rendered(client: TestClient, readings:
         ("subset=Foo(1:2)", 400, "axis"),
         ("bbox=0,0,1,1&center=0,0", 400, "leave"),
         ("bbox=0,0,1,1&width=5&scale-denominator=1000000", 400, "leave"),
-        ("f=webp&width=20000&height=10&bbox=0,0,10,1", 400, "WEBP"),
+        ("f=webp&width=20000&height=10&bbox=0,0,10,1", 400, "webp"),
     ],
     ids=lambda value: str(value)[:40],
 )

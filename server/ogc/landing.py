@@ -9,7 +9,7 @@ from server.ogc.crs import COMMON_CRS
 from server.ogc.errors import OgcRoute
 from server.ogc.models import RELATION, Collection, Collections, Conformance, Extent, Landing, Link, SpatialExtent
 from server.ogc.negotiation import DOCUMENT, VARY, DocumentFormat, choose
-from server.ogc.site import Pages, Site, add_document
+from server.ogc.site import CollectionId, Pages, Site, add_document
 from server.tilejson import MAX_LATITUDE
 from server.viewer_pages import index_page
 
@@ -149,7 +149,7 @@ def common_router(site: Site, pages: Pages) -> APIRouter:
         chosen = choose(request, f, DOCUMENT)
         return pages.answer(request, site, chosen, "collections", common.collections(request, chosen))
 
-    async def collection(request: Request, collectionId: str, f: DocumentFormat = None) -> Response:
+    async def collection(request: Request, collectionId: CollectionId, f: DocumentFormat = None) -> Response:
         """A planet: extent, coordinate reference systems, links to its maps and tiles (20-024, 8.2)."""
         chosen = choose(request, f, DOCUMENT)
         site.check_collection(collectionId)

@@ -148,8 +148,13 @@ class FastPath:
     def _resolve(self, scope: Scope, query: bytes) -> tuple[TileKey | None, Headers]:
         """The tile that a request means by any address other than its canonical path, and what its answer says
         besides."""
-        path = self._proxies.route_path(scope)
+        path: str = scope["path"]
         key = self._named(path, query)
+        if key is not None:
+            return key, []
+        inner = self._proxies.route_path(scope)
+        if inner != path:
+            path, key = inner, self._named(inner, query)
         if key is None and self._open.fullmatch(path):
             try:
                 return self._named(f"{path}.{negotiate(accept_header(scope))}", query), VARY_ACCEPT

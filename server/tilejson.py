@@ -50,8 +50,8 @@ class TileJSON(BaseModel):
     tiles: list[str] = Field(min_length=1)
     minzoom: int = MIN_ZOOM
     maxzoom: int = MAX_ZOOM
-    bounds: tuple[float, float, float, float] = (-180.0, -MAX_LATITUDE, 180.0, MAX_LATITUDE)
-    center: tuple[float, float, int] = (0.0, 20.0, 2)
+    bounds: list[float] = Field(default=[-180.0, -MAX_LATITUDE, 180.0, MAX_LATITUDE], min_length=4, max_length=4)
+    center: list[float | int] = Field(default=[0.0, 20.0, 2], min_length=3, max_length=3)  # longitude, latitude, zoom
     format: str
     tileSize: int = TILE_SIZE  # MapLibre's; the specification has readers ignore what they do not know
 

@@ -123,6 +123,10 @@ class FastPath:
         key: TileKey | None = None
         added: Headers = []
         if tile is None:
+            # As it came, which is all but what comes with a proxy's prefix: to look for that costs more than the rest.
+            key = self._named(scope["path"], query)
+            tile = None if key is None else self._get(key.path)
+        if tile is None:
             key, added = self._resolve(scope, query)
             if key is not None:
                 tile = self._get(key.path)

@@ -78,6 +78,14 @@ class OwsOperationError(OwsError):
     """The operation is in the standard and not offered here."""
 
 
+class WmsError(Exception):
+    """A WMS request is refused: `code` is that of the service exception, `locator` the parameter at fault."""
+
+    def __init__(self, code: str, text: str, locator: str | None) -> None:
+        super().__init__(text)
+        self.code, self.locator = code, locator
+
+
 class RenderError(Exception):
     """A tile could not be made, for a reason that may pass, such as memory that has run out."""
 
@@ -97,6 +105,7 @@ STATUS: dict[type[Exception], int] = {
     TileAddressError: 422,
     ParameterError: 422,
     AreaError: 422,
+    WmsError: 400,
     AreaTooLargeError: 413,
     RenderError: 503,
     BasePictureError: 503,
@@ -163,7 +172,9 @@ def add_error_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return error_response(422, f"The body is no JSON: {first['ctx']['error']} (at character {first['loc'][-1]}).")
-        return error_response(422, f"The parameter {'.'.join(map(str, first['loc'][1:] or first['loc']))} is malformed: {first['msg']}.")
+        return error_response(
+            422, f"The parameter {'.'.join(map(str, first['loc'][1:] or first['loc']))} is malformed: {first['msg']}."
+        )
 
     async def unforeseen(request: Request, error: Exception) -> Response:
         # Starlette raises the error again once this is sent, and uvicorn logs it with its traceback.

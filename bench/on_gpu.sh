@@ -54,7 +54,8 @@ if [ "$minutes" != 0 ]; then
     --workers "$(($(nproc) > 2 ? $(nproc) - 2 : 0))" "$@" 2>&1 | tr '\r' '\n' >"$out/training.log" || failed=1
   tail -n 2 "$out/training.log"
   # What may come back from a lent machine is limited: the checkpoint stays behind.
-  "$python" -m model.training.evaluate --imagery "$imagery" --weights "$run/ema.safetensors" --out "$run" || failed=1
+  "$python" -m model.training.evaluate --imagery "$imagery" --weights "$run/ema.safetensors" --out "$run" \
+    --quick || failed=1
   for name in log.jsonl ema.safetensors evaluation.md; do
     cp "$run/$name" "$out/" || failed=1
   done

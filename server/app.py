@@ -15,13 +15,16 @@ from server.bbox import bbox_router
 from server.cors import CorsMiddleware, CorsPolicy
 from server.encode import Encoder
 from server.errors import add_error_handlers
+from server.exports import export_jobs, exports_router, running
 from server.fastpath import FastPath, ReadyTiles
 from server.health import health_router
 from server.ogc import describe, ogc_router
+from server.proxies import ProxyMiddleware, ProxyPolicy
 from server.renderer import TileRenderer
 from server.settings import MIB, Settings
 from server.tilejson import VERSION, tilejson_router
 from server.tiles import tile_router
+from server.tms import tms_resolver, tms_router
 from server.viewer_pages import add_viewer
 from server.wms import wms_router
 from server.wmts import wmts_router
@@ -90,10 +93,12 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     ready = ReadyTiles(settings.tile_memory_mb * MIB, seeds, settings.max_age, cors)
     metatile = settings.metatile or (2 if planet.compute.device.type == "cuda" else 1)
     renderer = TileRenderer(planet, encoder, ready, disk.tiles, metatile, settings.encoder_threads)
+    exports = export_jobs(settings, planet, renderer)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with running(exports):
+            yield
         renderer.close()
         disk.close()
 
@@ -104,12 +109,16 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     api.include_router(tilejson_router(settings, planet))
     api.include_router(ogc_router(settings, planet, renderer, ready, encoder))
     describe(api)
+    api.include_router(exports_router(settings, planet, exports))
     add_viewer(api)
     wmts_tiles = WmtsTiles(planet.name)
     api.include_router(bbox_router(settings, planet, renderer, encoder))
     api.include_router(wms_router(settings, planet, renderer, encoder))
     api.include_router(wmts_router(settings, planet, renderer, wmts_tiles))
+    api.include_router(tms_router(settings, planet, renderer))
     api.include_router(tile_router(renderer, planet.name))
-    application = FastPath(CorsMiddleware(api, cors), ready, planet.name, api)
+    proxies = ProxyPolicy(settings)
+    application = FastPath(CorsMiddleware(ProxyMiddleware(api, proxies), cors), ready, planet.name, api, proxies)
+    application.add_alias("/tms", tms_resolver(planet.name))
     application.add_alias("/wmts", wmts_tiles.resolve)
     return application

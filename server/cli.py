@@ -30,13 +30,15 @@ Precision = Annotated[str | None, typer.Option(help="auto, bf16 or fp32")]
 WeightsFile = Annotated[Path | None, typer.Option(help="weights file (.safetensors)")]
 CacheDir = Annotated[Path | None, typer.Option(help="directory of the caches")]
 Imagery = Annotated[Path, typer.Option(help="folder of imagery with a manifest.csv")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="file to write: .png, .jpg or .webp")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="file to write: .png, .jpg, .webp or .avif")]
 
 
 @app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="address to listen on; 0.0.0.0 for all")] = None,
     port: Annotated[int | None, typer.Option(help="port to listen on; 0 for any free one")] = None,
+    root_path: Annotated[str | None, typer.Option(help="path prefix behind a proxy, such as /globe")] = None,
+    public_url: Annotated[str | None, typer.Option(help="address under which the world sees the server")] = None,
     seed: Seed = None,
     steps: Steps = None,
     device: Device = None,
@@ -49,6 +51,8 @@ def serve(
         settings = load_settings(
             host=host,
             port=port,
+            root_path=root_path,
+            public_url=public_url,
             seed=seed,
             steps=steps,
             device=device,
@@ -99,6 +103,46 @@ def render(
 
         box = PixelBox.from_options(bbox, zoom, tile)
         typer.echo(render_to_file(settings, box, output))
+
+
+@app.command()
+def export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="file to write: .tif (COG), .mbtiles or .pmtiles")],
+    bbox: Annotated[str, typer.Option(help="W,S,E,N; E below W crosses the antimeridian")],
+    bbox_crs: Annotated[str | None, typer.Option(help="CRS of --bbox, such as EPSG:3857; default degrees")] = None,
+    zoom: Annotated[int | None, typer.Option(help="the one zoom to export")] = None,
+    minzoom: Annotated[int | None, typer.Option(help="first zoom of .mbtiles and .pmtiles")] = None,
+    maxzoom: Annotated[int | None, typer.Option(help="last zoom, instead of --zoom")] = None,
+    resolution: Annotated[float | None, typer.Option(help="metres per pixel on the ground, instead of a zoom")] = None,
+    tile_format: Annotated[str | None, typer.Option(help="png (lossless, the default), jpg or webp")] = None,
+    quality: Annotated[int | None, typer.Option(help="1 to 95, of jpg and webp")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say how large it gets and how long it takes")] = False,
+    seed: Seed = None,
+    steps: Steps = None,
+    device: Device = None,
+    precision: Precision = None,
+    weights: WeightsFile = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Writes an area of up to 4 gigapixels; the same command goes on where a stopped one was (docs/exports.md)."""
+    with one_line_errors():
+        settings = load_settings(
+            seed=seed, steps=steps, device=device, precision=precision, weights=weights, cache_dir=cache_dir
+        )
+        _configure_logging(settings)
+
+        from server.export_command import export_to_file
+
+        asked = {
+            "bbox_crs": bbox_crs,
+            "zoom": zoom,
+            "minzoom": minzoom,
+            "maxzoom": maxzoom,
+            "resolution": resolution,
+            "tile_format": tile_format,
+            "quality": quality,
+        }
+        typer.echo(export_to_file(settings, output, bbox, asked, dry_run=dry_run))
 
 
 @app.command()
@@ -163,19 +207,33 @@ def train(
 @app.command()
 def evaluate(
     imagery: Imagery,
-    out: Annotated[Path, typer.Option(help="folder to write evaluation.md, evaluation.json and sheet.png to")],
+    out: Annotated[Path, typer.Option(help="folder to write evaluation.md, evaluation.json and contact sheets to")],
     weights: WeightsFile = None,
-    against: Annotated[Path | None, typer.Option(help="a second weights file to compare with")] = None,
-    steps: Annotated[list[int] | None, typer.Option(help="sampler steps; may be given several times")] = None,
-    crops: Annotated[int, typer.Option(help="places at each ground resolution")] = 24,
+    against: Annotated[Path | None, typer.Option(help="a second weights file, measured beside the first")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="smaller samples: under 10 minutes on two cores")] = False,
+    steps: Annotated[list[int] | None, typer.Option(help="sampler steps of single stages; may be given several times")] = None,
+    world_steps: Annotated[int | None, typer.Option(help="sampler steps of chains and planets")] = None,
+    crops: Annotated[int | None, typer.Option(help="places at each ground resolution")] = None,
+    part: Annotated[list[str] | None, typer.Option(help="only this part; may be given several times")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
 ) -> None:
-    """Measures weights on held-out imagery and prints the table (docs/training.md)."""
+    """Measures weights on held-out imagery and prints the tables (docs/evaluation.md)."""
     with one_line_errors():
-        from model.training.evaluate import EvaluateConfig
-        from server.train_command import chosen_steps, evaluate_to_folder
+        from model.training.evaluate import PARTS, EvaluateConfig
+        from server.train_command import evaluate_to_folder
 
-        config = EvaluateConfig(imagery, weights, out, against=against, steps=chosen_steps(steps), crops=crops, device=device)
+        config = EvaluateConfig(
+            imagery,
+            weights,
+            out,
+            against=against,
+            quick=quick,
+            steps=tuple(dict.fromkeys(steps)) if steps else None,
+            world_steps=world_steps,
+            crops=crops,
+            parts=tuple(dict.fromkeys(part)) if part else PARTS,
+            device=device,
+        )
         typer.echo(evaluate_to_folder(config))
 
 

@@ -10,6 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 Headers = list[tuple[bytes, bytes]]
 
 METHODS = b"GET, HEAD, OPTIONS"
+# What pages of other origins may use: exports are started by POST and cancelled by DELETE.
+CROSS_ORIGIN_METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
+# ETag and those of exports: where a job is, and what of a file came.
+EXPOSED = b"ETag, Location, Content-Disposition, Content-Range"
 ORIGIN = b"access-control-allow-origin"
 
 
@@ -20,7 +24,7 @@ class CorsPolicy:
     def __init__(self, origins: Sequence[str]) -> None:
         self.any_origin = "*" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
-        exposed = (b"access-control-expose-headers", b"ETag")
+        exposed = (b"access-control-expose-headers", EXPOSED)
         # Sent also to requests without Origin: what they put into a shared cache is later read by those that
         # have one.
         self.always: Headers = [(ORIGIN, b"*"), exposed] if self.any_origin else [(b"vary", b"Origin"), exposed]
@@ -62,7 +66,7 @@ class CorsMiddleware:
 
     @staticmethod
     def _preflight(scope: Scope) -> Headers:
-        headers: Headers = [(b"allow", METHODS), (b"access-control-allow-methods", METHODS)]
+        headers: Headers = [(b"allow", METHODS), (b"access-control-allow-methods", CROSS_ORIGIN_METHODS)]
         asked = [value for name, value in scope["headers"] if name == b"access-control-request-headers"]
         if asked:
             headers.append((b"access-control-allow-headers", asked[0]))

@@ -65,8 +65,8 @@ class Encoder:
             case "avif":
                 # One thread a picture: those of several pictures share the cores already.
                 return {"format": "AVIF", "quality": self.avif_quality, "speed": self.avif_speed, "max_threads": 1}
-            case "png8":
-                return {"format": "PNG", "compress_level": self.png_level, "bits": 8, "colors": self.png8_colors}
+            case "png8":  # `colors` is for `encode`, and here for the signature; Pillow ignores it
+                return {"format": "PNG", "compress_level": self.png_level, "colors": self.png8_colors}
         raise ValueError(f"{extension!r} is not one of {', '.join(EXTENSIONS)}.")
 
     def encode(self, pixels: NDArray[np.uint8], extension: str) -> bytes:

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match
 
 from model.errors import (
     BasePictureError,
@@ -18,6 +19,14 @@ from model.errors import (
     UnknownPlanetError,
     WeightsError,
     WindowError,
+)
+from server.export_errors import (
+    DiskFullError,
+    ExportNotFoundError,
+    ExportNotReadyError,
+    ExportQueueFullError,
+    ExportRequestError,
+    ExportTooLargeError,
 )
 
 logger = logging.getLogger(__name__)
@@ -107,6 +116,12 @@ STATUS: dict[type[Exception], int] = {
     AreaError: 422,
     WmsError: 400,
     AreaTooLargeError: 413,
+    ExportRequestError: 422,
+    ExportTooLargeError: 413,
+    ExportNotFoundError: 404,
+    ExportNotReadyError: 409,
+    ExportQueueFullError: 429,
+    DiskFullError: 507,
     RenderError: 503,
     BasePictureError: 503,
     DeviceError: 503,
@@ -121,34 +136,53 @@ class ErrorDetail(BaseModel):
     detail: str = Field(description="One sentence that says what was wrong and what to change.")
 
 
+def status_of(error: Exception) -> int:
+    """The status code of a domain error, by the table."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
 def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI declarations of the given error codes."""
     texts = {
         404: "There is no such tile, planet or page.",
+        406: "None of the formats served is one that Accept allows.",
         405: "Only GET, HEAD and OPTIONS are answered.",
+        409: "The job has no file: it has not finished, has failed or was cancelled.",
         413: "More is asked for than is answered at once; the sentence names what to use instead.",
         422: "A part of the address or a parameter is malformed.",
+        429: "Too many jobs wait; Retry-After says when to try again.",
         503: "The tile could not be rendered now; Retry-After says when to try again.",
+        507: "The disk has no room for it.",
     }
     return {code: {"model": ErrorDetail, "description": texts[code]} for code in codes}
 
 
-def status_of(error: Exception) -> int:
-    """The status code of an error that is, or whose base is, in the table."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-
-
-def error_response(status: int, sentence: str, document: dict[str, Any] | None = None) -> Response:
-    """The JSON answer of an error; 405 with Allow and 503 with Retry-After, as RFC 9110 asks for.
-
-    `document` is what the body says where it is more than the sentence.
-    """
+def error_headers(status: int) -> dict[str, str]:
+    """What an error says in headers: 405 Allow, 429 and 503 Retry-After, as RFC 9110 asks for, and 406 Vary."""
     headers = {"cache-control": "no-store"} if status >= 500 else {}
     if status == 405:
         headers["allow"] = METHODS
-    if status == 503:
+    if status == 406:
+        headers["vary"] = "Accept"
+    if status in (429, 503):
         headers["retry-after"] = str(RETRY_SECONDS)
-    return JSONResponse(document or {"detail": sentence}, status, headers)
+    return headers
+
+
+def error_response(status: int, sentence: str, document: dict[str, Any] | None = None) -> Response:
+    """The JSON answer of an error; `document` is what the body says where it is more than the sentence."""
+    return JSONResponse(document or {"detail": sentence}, status, error_headers(status))
+
+
+def allowed_methods(request: Request) -> list[str]:
+    """The methods, but for OPTIONS, that something answers at the address of `request`."""
+    routes = request.app.router.routes
+    methods = ("GET", "HEAD", "POST", "DELETE")
+    return [
+        method
+        for method in methods
+        if any(route.matches({**request.scope, "method": method})[0] == Match.FULL for route in routes)
+    ]
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -161,20 +195,25 @@ def add_error_handlers(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         path = request.url.path
-        sentences = {
-            404: f"There is nothing at {path}; the routes are listed at /docs.",
-            405: f"The method {request.method} is not allowed at {path}; use GET or HEAD.",
-        }
+        if error.status_code == 405:
+            methods = allowed_methods(request)
+            answer = error_response(405, f"The method {request.method} is not allowed at {path}; use {' or '.join(methods)}.")
+            answer.headers["allow"] = ", ".join([*methods, "OPTIONS"])
+            return answer
+        if error.status_code == 400:
+            # FastAPI's answer to a body that is no text at all; what is malformed is 422 here.
+            return error_response(422, "The body could not be read; send JSON in UTF-8.")
+        sentences = {404: f"There is nothing at {path}; the routes are listed at /docs."}
         return error_response(error.status_code, sentences.get(error.status_code, str(error.detail)))
 
     async def validation(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         if first["type"] == "json_invalid":
-            return error_response(422, f"The body is no JSON: {first['ctx']['error']} (at character {first['loc'][-1]}).")
-        return error_response(
-            422, f"The parameter {'.'.join(map(str, first['loc'][1:] or first['loc']))} is malformed: {first['msg']}."
-        )
+            return error_response(422, f"The body is no valid JSON: {first['ctx']['error']} at character {first['loc'][-1]}.")
+        name = ".".join(str(part) for part in first["loc"][1:])
+        subject = f"The parameter {name}" if name else "The body"
+        return error_response(422, f"{subject} is malformed: {first['msg']}.")
 
     async def unforeseen(request: Request, error: Exception) -> Response:
         # Starlette raises the error again once this is sent, and uvicorn logs it with its traceback.

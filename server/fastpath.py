@@ -8,6 +8,7 @@ behind.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,8 +16,11 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cache import ByteBoundedLRU
+from server.accept import VARY_ACCEPT, accept_header, negotiate
 from server.cors import CorsPolicy, Headers
 from server.encode import MEDIA_TYPES
+from server.errors import NotAcceptableError
+from server.proxies import ProxyPolicy
 from server.tilekey import TileKey
 
 # Headers and messages of one tile, about, beside its body.
@@ -79,14 +83,17 @@ class FastPath:
     A protocol whose tiles are these tiles by other addresses gets the same speed by `add_alias`.
     """
 
-    def __init__(self, app: ASGIApp, tiles: ReadyTiles, planet: str, api: FastAPI) -> None:
+    def __init__(self, app: ASGIApp, tiles: ReadyTiles, planet: str, api: FastAPI, proxies: ProxyPolicy) -> None:
         self.app = app
         self.api = api
         self.tiles = tiles
         self._get = tiles.get
         self._aliases: dict[str, Resolver] = {}
+        self._proxies = proxies
         self._varies = not tiles.cors.any_origin
         name = f"/{planet}"
+        # A tile whose format is for Accept to say.
+        self._open = re.compile(f"(?:{re.escape(name)})?/\\d+/\\d+/\\d+(?:@2x)?", re.ASCII)
         self.add_alias(name, lambda path, query: TileKey.from_path(path.removeprefix(name), query))
 
     def add_alias(self, prefix: str, resolver: Resolver) -> None:
@@ -114,8 +121,9 @@ class FastPath:
         query: bytes = scope.get("query_string", b"")
         tile = None if query else self._get(scope["path"])
         key: TileKey | None = None
+        added: Headers = []
         if tile is None:
-            key = self._resolve(scope, query)
+            key, added = self._resolve(scope, query)
             if key is not None:
                 tile = self._get(key.path)
         for name, value in scope["headers"]:
@@ -124,25 +132,37 @@ class FastPath:
                 # Our ETags are unique strings in quotes, so containment finds them in lists and behind W/
                 # alike.
                 if etag is not None and (etag in value or value.strip() == b"*"):
-                    await send(self._for_origin(self.tiles.not_modified(etag), scope))
+                    await send(self._for_request(self.tiles.not_modified(etag), scope, added))
                     await send(EMPTY)
                     return
         if tile is None:
             await self.app(scope, receive, send)
             return
-        await send(self._for_origin(tile.start, scope) if self._varies else tile.start)
+        await send(self._for_request(tile.start, scope, added) if self._varies or added else tile.start)
         await send(tile.content if scope["method"] == "GET" else EMPTY)
 
-    def _resolve(self, scope: Scope, query: bytes) -> TileKey | None:
-        """The tile that a request means by any address other than its canonical path."""
+    def _resolve(self, scope: Scope, query: bytes) -> tuple[TileKey | None, Headers]:
+        """The tile that a request means by any address other than its canonical path, and what its answer says
+        besides."""
         path: str = scope["path"]
-        root = scope.get("root_path")
-        if root:
-            path = path.removeprefix(root)
+        key = self._named(path, query)
+        if key is not None:
+            return key, []
+        inner = self._proxies.route_path(scope)
+        if inner != path:
+            path, key = inner, self._named(inner, query)
+        if key is None and self._open.fullmatch(path):
+            try:
+                return self._named(f"{path}.{negotiate(accept_header(scope))}", query), VARY_ACCEPT
+            except NotAcceptableError:
+                return None, []
+        return key, []
+
+    def _named(self, path: str, query: bytes) -> TileKey | None:
         end = path.find("/", 1)
         resolver = self._aliases.get(path if end < 0 else path[:end])
         return TileKey.from_path(path, query) if resolver is None else resolver(path, query)
 
-    def _for_origin(self, start: Message, scope: Scope) -> Message:
-        added = self.tiles.cors.for_request(scope)
+    def _for_request(self, start: Message, scope: Scope, added: Headers) -> Message:
+        added = added + self.tiles.cors.for_request(scope)
         return {**start, "headers": start["headers"] + added} if added else start

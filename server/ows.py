@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
-from server.errors import METHODS, RETRY_SECONDS, STATUS, OwsError, status_of
+from server.errors import STATUS, OwsError, error_headers, status_of
 from server.tilekey import shorten
 
 XML = "application/xml"
@@ -75,13 +75,8 @@ def exception_report(error: Exception) -> Response:
     """The ows:ExceptionReport of a domain error, with the status of `server.errors.STATUS`."""
     status = status_of(error)
     code, locator = (error.code, error.locator) if isinstance(error, OwsError) else (ANY_OTHER, None)
-    headers = {"cache-control": "no-store"} if status >= 500 else {}
-    if status == 405:
-        headers["allow"] = METHODS
-    if status == 503:
-        headers["retry-after"] = str(RETRY_SECONDS)
     body = _REPORT.render(code=code, locator=locator, text=xml_text(str(error)))
-    return Response(body, status, headers, XML)
+    return Response(body, status, error_headers(status), XML)
 
 
 async def or_report(answer: Awaitable[Response]) -> Response:

@@ -90,6 +90,11 @@ class TileRenderer:
                 raise
             raise RenderError(STOPPING) from error
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it takes no more work, for the server ends."""
+        return self._stopping
+
     def stop(self) -> None:
         """Gives up what is queued, whose requests get a `RenderError`; what has begun goes on."""
         self._stopping = True

@@ -26,14 +26,21 @@ class TileServer(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def run_server(application: FastPath, listener: socket.socket) -> None:
-    """Serves `application` on `listener` until SIGINT or SIGTERM. Logging is the caller's."""
+def tile_server(application: FastPath) -> TileServer:
+    """uvicorn around `application`, not yet running. Logging is the caller's."""
     config = uvicorn.Config(
         application,
         log_config=None,
         access_log=False,
         server_header=False,
+        # `server.proxies` reads these headers itself and must know the true peer to tell whom to believe.
+        proxy_headers=False,
         lifespan="on",
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    TileServer(config, application.api.state.renderer).run(sockets=[listener])
+    return TileServer(config, application.api.state.renderer)
+
+
+def run_server(application: FastPath, listener: socket.socket) -> None:
+    """Serves `application` on `listener` until SIGINT or SIGTERM."""
+    tile_server(application).run(sockets=[listener])

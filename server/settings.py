@@ -4,14 +4,19 @@ them."""
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "METAEARTH_"
+# A path prefix as it may stand in links: segments of unreserved characters (RFC 3986, 2.3), none of them dots only.
+PREFIX_PATH = re.compile(r"(?:/(?!\.+(?:/|$))[A-Za-z0-9._~@-]+)+", re.ASCII)
 # Read by `model.base`, which knows no settings class: a variable with our prefix that is not a field.
 MODEL_VARIABLES = frozenset({"METAEARTH_BASE_PICTURE"})
 MIB = 1 << 20
@@ -38,6 +43,12 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 for any free one")
     public_url: str | None = Field(
         None, description="address under which the world sees the server; by default that of the request"
+    )
+    root_path: str = Field("", description="path prefix under which a proxy serves us, stripped by it or not: /globe")
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("127.0.0.1", "::1"),
+        description="addresses or networks whose X-Forwarded-* and Forwarded headers count, separated by commas; * for all, "
+        "none for none",
     )
     planet: str = Field("earth", description="the planet to serve")
     seed: int = Field(0, ge=0, lt=1 << 63, description="another seed, another world below the base zoom")
@@ -71,9 +82,28 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("root_path")
     @classmethod
-    def _split_origins(cls, value: Any) -> Any:
+    def _check_root_path(cls, value: str) -> str:
+        value = value.rstrip("/")
+        if value and not PREFIX_PATH.fullmatch(value):
+            raise ValueError("must be a path such as /globe: a slash, then letters, digits and . _ ~ @ -")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in value:
+            if proxy not in ("*", "none"):
+                try:
+                    ipaddress.ip_network(proxy, strict=False)
+                except ValueError:
+                    raise ValueError("must be addresses or networks such as 10.0.0.0/8, or * or none") from None
+        return value
+
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
@@ -92,7 +122,12 @@ class Settings(BaseSettings):
     def _check_public_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        if not value.startswith(("http://", "https://")) or any(c in value for c in " {}?#\"'<>"):
+        try:
+            parts = urlsplit(value)
+            named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            named = False
+        if not named or parts.scheme not in ("http", "https") or any(c in value for c in " {}?#\"'<>"):
             raise ValueError("must be an address such as https://tiles.example.org/earth")
         return value.rstrip("/")
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import zipfile
 from dataclasses import replace
-from pathlib import Path
 
 from tqdm import tqdm
 
 from model.precision import choose_compute, choose_steps
-from model.training.evaluate import EvaluateConfig, evaluate
+from model.training.evaluate import PARTS, EvaluateConfig, evaluate
 from model.training.imagery import ImageryError
 from model.training.train import SMALL_CROP, TrainConfig, train
 from server.failures import BadOptionError, CommandError
@@ -43,16 +42,19 @@ def train_to_folder(config: TrainConfig) -> str:
 
 
 def evaluate_to_folder(config: EvaluateConfig) -> str:
-    """Measures weights on held-out imagery into `config.out`; returns the Markdown table.
+    """Measures weights on held-out imagery into `config.out`; returns the report in Markdown.
 
     Raises `BadOptionError` for options and imagery that cannot be used, and `ModelError`.
     """
-    if config.crops < 2:
+    for part in config.parts:
+        if part not in PARTS:
+            raise BadOptionError(f"--part must be one of {', '.join(PARTS)}, not {part}.")
+    if config.crops is not None and config.crops < 2:
         raise BadOptionError(f"--crops must be at least 2, not {config.crops}: one half of them is compared with the other.")
     compute = choose_compute(config.device)
-    for steps in config.steps:
+    for steps in (*config.chosen_steps, config.world_steps):
         choose_steps(steps, compute)
-    with tqdm(unit="column", desc=str(config.out)) as bar:
+    with tqdm(unit="task", desc=str(config.out)) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -63,8 +65,3 @@ def evaluate_to_folder(config: EvaluateConfig) -> str:
         except ImageryError as error:
             raise BadOptionError(str(error)) from error
     return (config.out / "evaluation.md").read_text(encoding="utf-8")
-
-
-def chosen_steps(steps: list[int] | None) -> tuple[int, ...]:
-    """The sampler steps to evaluate: those given, each once and in their order, else the evaluation's own."""
-    return tuple(dict.fromkeys(steps)) if steps else EvaluateConfig(Path(), None, Path()).steps

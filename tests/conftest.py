@@ -58,6 +58,14 @@ def client(app: FastPath) -> Iterator[TestClient]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def shared_client(planet: Planet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A client of one application for all tests of a module, for those that do not mind what the others have cached."""
+    settings = load_settings(cache_dir=tmp_path_factory.mktemp("shared"), steps=1)
+    with TestClient(create_app(settings, planet), raise_server_exceptions=False) as started:
+        yield started
+
+
 class Readings:
     """Counts the calls of a planet's `read`, which otherwise goes on as it was."""
 

@@ -228,7 +228,7 @@ def test_mistakes_get_a_sentence(client: TestClient, path: str, status: int, wor
 @pytest.mark.parametrize(
     ("body", "word"),
     [
-        ("{", "no JSON"),
+        ("{", "no valid JSON"),
         ("[]", "malformed"),
         ("{}", "bbox is missing"),
         ('{"bbox": [0, 0, 1]}', "bbox"),

@@ -267,6 +267,8 @@ def test_imagery_that_cannot_be_used_is_one_line(run: Any, tmp_path: Path, comma
         (1, ("train", "--device", "abacus")),
         (1, ("train", "--init", "nowhere.safetensors")),
         (2, ("evaluate", "--crops", "1")),
+        (2, ("evaluate", "--part", "everything")),
+        (1, ("evaluate", "--world-steps", "17")),
         (1, ("evaluate", "--steps", "2", "--steps", "17")),
         (1, ("evaluate", "--device", "abacus")),
     ],
@@ -312,15 +314,15 @@ def test_evaluate_prints_the_measures_of_held_out_imagery(run: Any, tmp_path: Pa
     (tmp_path / "manifest.csv").write_text(
         f"file,gsd_m,width,height,cell_px,source,projection\n{held_out},16,256,256,0,test,web-mercator\n"
     )
-    options = ("--steps", "1", "--steps", "2", "--steps", "1", "--crops", "2", "--device", "cpu")
+    options = ("--steps", "1", "--steps", "2", "--steps", "1", "--crops", "2", "--device", "cpu", "--part", "stages", "--quick")
     result = run("evaluate", "--imagery", tmp_path, "--out", tmp_path / "out", *options)
     assert result.exit_code == 0, result.output
-    assert "| resolution | measure | new 1 | new 2 |" in result.stdout
-    for row in ("| mean | contrast |", "| 16 m | M1 spectrum dB |", "| 16 m | M2 patches |", "| 16 m | M3 kurtosis |"):
+    assert "| resolution | measure | floor | ceiling | new 1 | new 2 |" in result.stdout
+    for row in ("| mean | contrast |", "| 9.6 m | M1 spectrum dB |", "| 9.6 m | M2 patches |", "| 9.6 m | M3 kurtosis |"):
         assert row in result.stdout
     assert (tmp_path / "out" / "evaluation.md").read_text() in result.stdout
-    with Image.open(tmp_path / "out" / "sheet.png") as sheet:
-        assert sheet.size == (4 * 128, 2 * 128)
+    with Image.open(tmp_path / "out" / "stages.png") as sheet:
+        assert sheet.width > 4 * 128 and sheet.height > 128
 
 
 def test_info_tells_device_weights_and_caches(run: Any, shared_cache: Path, planet: Planet) -> None:

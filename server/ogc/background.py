@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import ImageColor
 from pyproj import Transformer
 
-from server.area import Area
+from server.area import Area, GeoImage
 from server.errors import ParameterError
 from server.tilekey import shorten
 from server.warp import is_mercator
@@ -21,7 +21,6 @@ from server.warp import is_mercator
 WHITE = (255, 255, 255)
 HEXADECIMAL = re.compile(r"(?:0x|#)?(?:[0-9a-f]{2})?([0-9a-f]{6})", re.IGNORECASE | re.ASCII)
 Colour = tuple[int, int, int]
-Pixels = NDArray[np.uint8]
 
 
 def parse_colour(name: str, text: str) -> Colour:
@@ -65,20 +64,18 @@ class Background:
             clear if void_transparent is None else void_transparent,
         )
 
-    def apply(self, area: Area, pixels: Pixels, mask: Pixels, alpha: bool) -> Pixels:
-        """`pixels` uint8 [h, w, 3] with the colours where `mask` [h, w] is 0; with a fourth band, alpha, if the format has
-        one (`alpha`) and something is to be seen through."""
-        empty = mask == 0
+    def apply(self, area: Area, image: GeoImage, alpha: bool) -> GeoImage:
+        """`image` with the colours where its mask is 0; its mask is then 0 where something is to be seen through, if the
+        format has alpha, and 255 elsewhere."""
+        empty = image.mask == 0
         if not empty.any():
-            return pixels
+            return image
         differs = (self.colour, self.transparent) != (self.void_colour, self.void_transparent)
         void = find_void(area, empty) if differs else np.zeros_like(empty)
-        filled = np.where(empty[:, :, None], np.array(self.colour, np.uint8), pixels)
+        filled = np.where(empty[:, :, None], np.array(self.colour, np.uint8), image.pixels)
         filled[void] = self.void_colour
-        if not alpha:
-            return filled
-        clear = (empty & ~void & self.transparent) | (void & self.void_transparent)
-        return np.dstack([filled, np.where(clear, 0, 255).astype(np.uint8)]) if clear.any() else filled
+        clear = ((empty & ~void & self.transparent) | (void & self.void_transparent)) & alpha
+        return GeoImage(filled, np.where(clear, 0, 255).astype(np.uint8), image.transform, image.crs)
 
 
 def find_void(area: Area, empty: NDArray[np.bool_]) -> NDArray[np.bool_]:

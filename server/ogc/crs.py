@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from pyproj import CRS as ProjCRS
 from pyproj import Transformer
-from pyproj.exceptions import CRSError, ProjError
+from pyproj.exceptions import CRSError
 from rasterio.crs import CRS
 
 from server.area import parse_crs
+from server.box_request import transform_bounds
 from server.errors import AreaError
 from server.ogc.models import CRS84
 from server.tilejson import MAX_LATITUDE
@@ -21,8 +22,6 @@ EPSG = "http://www.opengis.net/def/crs/EPSG/0/"
 COMMON_CRS = [CRS84, EPSG + "4326", EPSG + "3857", EPSG + "3395"]
 """What descriptions list: those that clients ask for; any other EPSG code is taken as well."""
 _CRS84_NAMES = ("CRS84", "CRS:84")
-# Points along each side of a box that is taken to another CRS.
-_DENSIFY = 21
 
 
 @dataclass(frozen=True)
@@ -72,45 +71,12 @@ class MapCRS:
         # By its code: a WKT has lost the area.
         where = ProjCRS.from_epsg(self.crs.to_epsg()).area_of_use
         if is_mercator(self.crs) or where is None:
-            return reproject((-180.0, -MAX_LATITUDE, 180.0, MAX_LATITUDE), GEOGRAPHIC, self)
+            return transform_bounds((-180.0, -MAX_LATITUDE, 180.0, MAX_LATITUDE), GEOGRAPHIC.crs, self.crs)
         east = where.east if where.east > where.west else where.east + 360
-        return reproject((where.west, where.south, east, where.north), GEOGRAPHIC, self)
+        return transform_bounds((where.west, where.south, east, where.north), GEOGRAPHIC.crs, self.crs)
 
 
 GEOGRAPHIC = MapCRS(CRS.from_epsg(4326), CRS84, False)
-
-
-def unwrap(box: Box, of: MapCRS) -> Box:
-    """A box in longitudes whose west is beyond its east, over the antimeridian, with its east one turn further."""
-    west, south, east, north = box
-    return (west, south, east + 360, north) if of.crs.is_geographic and west > east else box
-
-
-def reproject(box: Box, of: MapCRS, to: MapCRS) -> Box:
-    """The box of CRS `to` around a box of CRS `of`, both as (minx, miny, maxx, maxy).
-
-    Raises:
-        AreaError: if some of it has no place in `to`.
-    """
-    if of.crs == to.crs:
-        return box
-    west, south, east, north = box
-    transformer = Transformer.from_crs(of.crs.to_wkt(), to.crs.to_wkt(), always_xy=True)
-    if of.crs.is_geographic and is_mercator(to.crs):
-        # Straight lines to straight lines, also over the antimeridian, as far as Web Mercator's square reaches.
-        south, north = max(south, -MAX_LATITUDE), min(north, MAX_LATITUDE)
-        scale = transformer.transform(180.0, 0.0)[0] / 180
-        bottom, top = transformer.transform(0.0, south)[1], transformer.transform(0.0, north)[1]
-        return west * scale, bottom, east * scale, top
-    try:
-        # PROJ has a box over the antimeridian end west of where it begins.
-        east_of = east - 360 if of.crs.is_geographic and east > 180 else east
-        found = transformer.transform_bounds(west, south, east_of, north, _DENSIFY)
-    except ProjError as error:
-        raise AreaError("The box has no place in the CRS of the map; choose another crs or a smaller box.") from error
-    if not all(math.isfinite(value) for value in found):
-        raise AreaError("The box has no place in the CRS of the map; choose another crs or a smaller box.")
-    return unwrap(found, to)
 
 
 def metres_per_unit(at: tuple[float, float], crs: MapCRS) -> tuple[float, float]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from fastapi import APIRouter, Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from server.ogc.crs import COMMON_CRS
 from server.ogc.errors import OgcRoute
 from server.ogc.models import RELATION, Collection, Collections, Conformance, Extent, Landing, Link, SpatialExtent
 from server.ogc.negotiation import DOCUMENT, VARY, DocumentFormat, choose
-from server.ogc.site import Pages, Site, add_document
+from server.ogc.site import CollectionId, Pages, Site, add_document
 from server.tilejson import MAX_LATITUDE
 from server.viewer_pages import index_page
 
@@ -105,7 +105,7 @@ class Common:
 
 
 def landing_router(site: Site, pages: Pages) -> APIRouter:
-    """`/` (the viewer for browsers) and `/ogc`, with and without a slash."""
+    """`/` (the viewer for browsers), `/ogc`, with and without a slash, and redirections from all below."""
     router = APIRouter(tags=["OGC API"], route_class=OgcRoute)
     common = Common(site)
     viewer = index_page()
@@ -122,10 +122,15 @@ def landing_router(site: Site, pages: Pages) -> APIRouter:
         chosen = choose(request, f, DOCUMENT)
         return pages.answer(request, site, chosen, "landing", common.landing(request, "/ogc", chosen))
 
+    async def below(request: Request, path: str) -> Response:
+        # For clients that append paths to the landing page's address, which is not `/`: there is the viewer.
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(site.url(request, f"/{path}{query}"))
+
     add_document(router, "/", root, Landing, "getViewerOrLandingPage")
     add_document(router, "/ogc", landing, Landing, "getLandingPage")
-    # As clients write it that append paths to it.
     router.add_api_route("/ogc/", landing, methods=["GET", "HEAD"], include_in_schema=False)
+    router.add_api_route("/ogc/{path:path}", below, methods=["GET", "HEAD"], include_in_schema=False)
     return router
 
 
@@ -144,7 +149,7 @@ def common_router(site: Site, pages: Pages) -> APIRouter:
         chosen = choose(request, f, DOCUMENT)
         return pages.answer(request, site, chosen, "collections", common.collections(request, chosen))
 
-    async def collection(request: Request, collectionId: str, f: DocumentFormat = None) -> Response:
+    async def collection(request: Request, collectionId: CollectionId, f: DocumentFormat = None) -> Response:
         """A planet: extent, coordinate reference systems, links to its maps and tiles (20-024, 8.2)."""
         chosen = choose(request, f, DOCUMENT)
         site.check_collection(collectionId)

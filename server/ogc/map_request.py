@@ -7,11 +7,11 @@ import re
 from dataclasses import dataclass
 
 from server.area import Area
+from server.box_request import MAX_PIXELS, transform_bounds, unwrap
 from server.errors import AreaTooLargeError, ParameterError, ResourceNotFoundError
-from server.ogc.crs import GEOGRAPHIC, Box, MapCRS, metres_per_unit, reproject, unwrap
+from server.ogc.crs import GEOGRAPHIC, Box, MapCRS, metres_per_unit
 from server.tilekey import shorten
 
-MAX_PIXELS = 16_000_000
 MAX_SIDE = 65_500
 """Pixels along one side: what JPEG holds, the least of the formats but for WebP."""
 DEFAULT_SIDE = 1024
@@ -69,10 +69,10 @@ class MapParameters:
         """The box of `bbox` or `subset` in `crs`, None without either."""
         if self.bbox is not None:
             of = GEOGRAPHIC if self.bbox_crs is None else MapCRS.parse(self.bbox_crs)
-            return reproject(unwrap(of.ordered(_four(self.bbox)), of), of, crs)
+            return transform_bounds(unwrap(of.ordered(_four(self.bbox)), of.crs), of.crs, crs.crs)
         if self.subset:
             of = GEOGRAPHIC if self.subset_crs is None else MapCRS.parse(self.subset_crs)
-            return reproject(unwrap(_subset(",".join(self.subset), of), of), of, crs)
+            return transform_bounds(unwrap(_subset(",".join(self.subset), of), of.crs), of.crs, crs.crs)
         return None
 
     def _middle(self, crs: MapCRS) -> tuple[float, float]:
@@ -83,7 +83,7 @@ class MapParameters:
         of = GEOGRAPHIC if self.center_crs is None else MapCRS.parse(self.center_crs)
         numbers = _numbers("center", self.center, (2,))
         x, y = (numbers[1], numbers[0]) if of.swapped else (numbers[0], numbers[1])
-        minx, miny, _, _ = reproject((x, y, x, y), of, crs)
+        minx, miny, _, _ = transform_bounds((x, y, x, y), of.crs, crs.crs)
         return minx, miny
 
     def _metres_per_pixel(self) -> float:

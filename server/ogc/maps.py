@@ -4,30 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
 from typing import Annotated, Any
 
-import numpy as np
-import rasterio
 from fastapi import APIRouter, Query, Request
 from pydantic import WithJsonSchema
 from starlette.responses import Response
 
 from model import Planet
-from server.area import Area, GeoImage, paint
+from server.area import Area
+from server.box_files import FORMATS, check_side, encode_picture, signature
 from server.encode import Encoder
 from server.errors import responses
 from server.ogc.background import Background
 from server.ogc.conditional import answer_if_known, validators
 from server.ogc.crs import MapCRS
 from server.ogc.errors import OgcRoute, exception_response, exceptions
-from server.ogc.map_files import EXTENSION, MAP_OFFERS, WITH_ALPHA, check_side, encode_map
-from server.ogc.map_request import DEFAULT_SIDE, MAX_PIXELS, MM_PER_PIXEL, MapParameters
-from server.ogc.negotiation import choose
+from server.ogc.map_request import DEFAULT_SIDE, MAX_SIDE, MM_PER_PIXEL, MapParameters
+from server.ogc.negotiation import Offers, choose
 from server.ogc.site import Site, collection_of
+from server.painter import paint_area
 from server.renderer import STOPPING, TileRenderer
 from server.tiles import while_connected
 
+# The extension of each format by its name in `f`.
+EXTENSION = {"png": "png", "jpeg": "jpg", "tiff": "tif", "webp": "webp"}
+MAP_OFFERS: Offers = {name: FORMATS[extension] for name, extension in EXTENSION.items()}
+WITH_ALPHA = frozenset({"png", "tif", "webp"})
 BASES = {"/map": "dataset", "/collections/{collectionId}/map": "collection"}
 
 MapFormat = Annotated[
@@ -42,7 +44,7 @@ Point = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems"
 Box = Annotated[str | None, WithJsonSchema(Corners), Query(description="the box in bbox-crs, in the order of its axes")]
 Center = Annotated[str | None, WithJsonSchema(Point), Query(description="the map's middle, in center-crs")]
 Subset = Annotated[list[str], Query(description="intervals of axes: Lat(40:50),Lon(0:10), or N and E")]
-Side = Annotated[int | None, Query(gt=0, le=MAX_PIXELS, description=f"pixels; {DEFAULT_SIDE} along the longer side by default")]
+Side = Annotated[int | None, Query(gt=0, le=MAX_SIDE, description=f"pixels; {DEFAULT_SIDE} along the longer side by default")]
 Scale = Annotated[float | None, Query(ge=1, le=1e12, description="metres on the ground to a metre of the map")]
 PixelSize = Annotated[float | None, Query(ge=1e-3, le=1e3, description=f"millimetres; {MM_PER_PIXEL} by default")]
 Colour = Annotated[str | None, Query(description="0xRRGGBB or a web colour's name")]
@@ -74,38 +76,19 @@ class MapPainter:
         self._renderer = renderer
         self._encoder = encoder
 
-    def etag(self, planet: Planet, area: Area, name: str, background: Background) -> str:
+    def etag(self, planet: Planet, area: Area, extension: str, background: Background) -> str:
         """Names all that the map's bytes depend on, in quotes."""
-        encoding = self._encoder.signature(EXTENSION[name]) if name != "tiff" else rasterio.__gdal_version__
-        parts = (planet.identity, area.crs.to_wkt(), area.bounds, area.width, area.height, name, encoding, background)
+        place = (area.crs.to_wkt(), area.bounds, area.width, area.height)
+        parts = (planet.identity, *place, signature(self._encoder, extension), background)
         return f'"{hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()}"'
 
-    async def file(self, area: Area, name: str, background: Background) -> bytes:
+    async def file(self, area: Area, extension: str, background: Background) -> bytes:
         """The map's file; raises `RenderError`, and what the planet raises."""
-        pixels = np.empty((area.height, area.width, 3), np.uint8)
-        mask = np.empty((area.height, area.width), np.uint8)
-        steps: list[Iterator[tuple[int, int, GeoImage] | None]] = []
-
-        def step(planet: Planet) -> bool:
-            """One step of about a second; whether there is another."""
-            if not steps:
-                steps.append(paint(planet, area))
-            try:
-                done = next(steps[0])
-            except StopIteration:
-                return False
-            if done is not None:
-                column, row, piece = done
-                height, width = piece.mask.shape
-                pixels[row : row + height, column : column + width] = piece.pixels
-                mask[row : row + height, column : column + width] = piece.mask
-            return True
-
-        while await self._renderer.work(step, "a map"):
-            pass
+        image = await paint_area(self._renderer, area)
 
         def finish() -> bytes:
-            return encode_map(self._encoder, name, background.apply(area, pixels, mask, name in WITH_ALPHA), area)
+            shown = background.apply(area, image, extension in WITH_ALPHA)
+            return encode_picture(self._encoder, shown, extension, background.colour)
 
         return await asyncio.to_thread(finish)
 
@@ -157,8 +140,9 @@ def map_router(site: Site, renderer: TileRenderer, encoder: Encoder) -> APIRoute
             mm_per_pixel,
         )
         area, of = parameters.resolve()
-        check_side(chosen, area)
-        etag = painter.etag(site.planet, area, chosen, background)
+        extension = EXTENSION[chosen]
+        check_side(extension, area)
+        etag = painter.etag(site.planet, area, extension, background)
         known = answer_if_known(request, etag, site.settings.max_age)
         if known is not None:
             return known
@@ -166,7 +150,7 @@ def map_router(site: Site, renderer: TileRenderer, encoder: Encoder) -> APIRoute
         if request.method == "HEAD":
             return Response(headers=headers, media_type=MAP_OFFERS[chosen])
         try:
-            body = await while_connected(request, painter.file(area, chosen, background))
+            body = await while_connected(request, painter.file(area, extension, background))
         except asyncio.CancelledError:
             return exception_response(503, STOPPING)
         # 499 is nginx's code for a client that left; nobody is there to read it.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 from math import floor
+from typing import Annotated
 
 import morecantile
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Path, Request
+from pydantic import WithJsonSchema
 from starlette.responses import Response
 
 from server.errors import ResourceNotFoundError
@@ -20,6 +22,9 @@ from server.tilekey import MAX_ZOOM, shorten
 # By name: the number of its last matrix. A cell of WorldCRS84Quad is half as wide as WebMercatorQuad's of equal number.
 LAST_MATRIX = {"WebMercatorQuad": MAX_ZOOM, "WorldCRS84Quad": MAX_ZOOM - 1}
 MATRIX_SETS = tuple(LAST_MATRIX)
+MatrixSetId = Annotated[
+    str, WithJsonSchema({"type": "string", "enum": list(MATRIX_SETS)}), Path(description="tile matrix set of 17-083r4")
+]
 
 
 @cache
@@ -72,7 +77,7 @@ def matrix_set_router(site: Site, pages: Pages) -> APIRouter:
         document = MatrixSets(tileMatrixSets=items, links=site.selves(request, "/tileMatrixSets", chosen))
         return pages.answer(request, site, chosen, "tile_matrix_sets", document)
 
-    async def one(request: Request, tileMatrixSetId: str, f: DocumentFormat = None) -> Response:
+    async def one(request: Request, tileMatrixSetId: MatrixSetId, f: DocumentFormat = None) -> Response:
         """A tile matrix set's definition after 17-083r4."""
         return pages.answer(request, site, choose(request, f, DOCUMENT), "tile_matrix_set", matrix_set(tileMatrixSetId))
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from server.ogc.map_request import MAX_PIXELS, MAX_SIDE
+from server.box_request import MAX_PIXELS
+from server.ogc.map_request import MAX_SIDE
 
 # FastAPI declares it for every route with parameters, and its schemas with it; ours answer what they declare themselves.
 _UNUSED = "HTTPValidationError"

@@ -20,8 +20,7 @@ from server.settings import Settings
 def ogc_router(settings: Settings, planet: Planet, renderer: TileRenderer, ready: ReadyTiles, encoder: Encoder) -> APIRouter:
     """The landing page, conformance, collections, tile matrix sets, tilesets, tiles and maps.
 
-    All but the landing page are also below `/ogc`, for clients that append paths to the landing page's address, where `/`
-    is the viewer. To be included before the routes of XYZ tiles, which match addresses of as many parts.
+    To be included before the routes of XYZ tiles, which match addresses of as many parts.
     """
     site, pages = Site(settings, planet), Pages()
     parts = [
@@ -35,5 +34,4 @@ def ogc_router(settings: Settings, planet: Planet, renderer: TileRenderer, ready
     router.include_router(landing_router(site, pages))
     for part in parts:
         router.include_router(part)
-        router.include_router(part, prefix="/ogc", include_in_schema=False)
     return router

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path as FilePath
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
 import jinja2
-from fastapi import APIRouter, Depends, Request, params
-from pydantic import BaseModel
+from fastapi import APIRouter, Depends, Path, Request, params
+from pydantic import BaseModel, WithJsonSchema
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from model import Planet
+from model.planet import PLANETS
 from server import links
 from server.errors import ResourceNotFoundError, responses
 from server.ogc.errors import exceptions
@@ -22,8 +23,9 @@ from server.ogc.negotiation import DOCUMENT, VARY, Offers
 from server.settings import Settings
 from server.tilekey import shorten
 
-TEMPLATES = Path(__file__).parents[1] / "templates"
+TEMPLATES = FilePath(__file__).parents[1] / "templates"
 HTML = {"text/html": {"schema": {"type": "string"}}}
+CollectionId = Annotated[str, WithJsonSchema({"type": "string", "enum": list(PLANETS)}), Path(description="the planet served")]
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Pages:
 def collection_of(site: Site, base: str) -> list[params.Depends]:
     """What a route below `base` depends on: that its `collectionId`, if it has one, is a collection here."""
 
-    def known(collectionId: str) -> None:
+    def known(collectionId: CollectionId) -> None:
         site.check_collection(collectionId)
 
     return [Depends(known)] if "{collectionId}" in base else []

@@ -15,11 +15,11 @@ from server.errors import TileAddressError, TileNotFoundError, responses
 from server.fastpath import ReadyTiles
 from server.ogc.conditional import answer_if_known
 from server.ogc.errors import OgcRoute, exception_response, exceptions
-from server.ogc.matrix_sets import limits
+from server.ogc.matrix_sets import MatrixSetId, limits
 from server.ogc.negotiation import Offers, choose
 from server.ogc.site import Site, collection_of
 from server.renderer import STOPPING, TileRenderer
-from server.tilekey import TileKey, shorten
+from server.tilekey import MAX_ZOOM, TileKey, shorten
 from server.tiles import IMAGES, RESPONSE_HEADERS, TileResponse, while_connected
 
 # The extension of each format by its name in `f`.
@@ -32,7 +32,11 @@ TileFormat = Annotated[
     WithJsonSchema({"type": "string", "enum": list(EXTENSION)}),
     Query(description="format; goes before the Accept header"),
 ]
-MatrixId = Annotated[str, Path(description="identifier of a matrix of the set: its zoom", examples=["3"])]
+MatrixId = Annotated[
+    str,
+    WithJsonSchema({"type": "string", "enum": [str(zoom) for zoom in range(MAX_ZOOM + 1)]}),
+    Path(description="identifier of a matrix of the set: its zoom"),
+]
 Index = WithJsonSchema({"type": "integer", "minimum": 0})
 Row = Annotated[str, Index, Path(description="row of the tile, from the north")]
 Column = Annotated[str, Index, Path(description="column of the tile, from 180 W")]
@@ -75,7 +79,7 @@ def tile_router(site: Site, renderer: TileRenderer, ready: ReadyTiles, base: str
 
     async def tile(
         request: Request,
-        tileMatrixSetId: str,
+        tileMatrixSetId: MatrixSetId,
         tileMatrix: MatrixId,
         tileRow: Row,
         tileCol: Column,

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, Response
 
 from server.errors import ParameterError
 from server.ogc.errors import OgcRoute
-from server.ogc.matrix_sets import LAST_MATRIX, MATRIX_SETS, limits, matrix_set
+from server.ogc.matrix_sets import LAST_MATRIX, MATRIX_SETS, MatrixSetId, limits, matrix_set
 from server.ogc.models import CRS84, RELATION, BoundingBox, CenterPoint, Layer, Link, Tileset, TilesetItem, Tilesets
 from server.ogc.negotiation import DOCUMENT, TILESET, VARY, DocumentFormat, TilesetFormat, choose
 from server.ogc.site import Pages, Site, add_document, collection_of
@@ -128,7 +128,7 @@ def _add(router: APIRouter, site: Site, pages: Pages, base: str, operation: str)
         chosen = choose(request, f, DOCUMENT)
         return pages.answer(request, site, chosen, "tilesets", documents.all(request, chosen))
 
-    async def tileset(request: Request, tileMatrixSetId: str, f: TilesetFormat = None) -> Response:
+    async def tileset(request: Request, tileMatrixSetId: MatrixSetId, f: TilesetFormat = None) -> Response:
         """A tileset's metadata (17-083r4), with the templates of its tiles' addresses."""
         chosen = choose(request, f, TILESET)
         document = documents.one(request, tileMatrixSetId, chosen)

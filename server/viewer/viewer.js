@@ -3,6 +3,7 @@
 // Zoom in this file and in the permalink is the tile zoom (256 px tiles, as in /{z}/{x}/{y}.png); MapLibre counts from
 // 512 px tiles, one less.
 
+import { connectExports } from "./exports.js";
 import { groundResolution, readHash, tileAt, writeHash, writePosition, writeResolution } from "./geography.js";
 import { PLACES, randomPlace } from "./places.js";
 import { drawStars } from "./stars.js";
@@ -232,6 +233,7 @@ function connectControls(map, planet) {
     c: () => copyTemplate(planet),
     r: () => $("random").click(),
     p: togglePlaces,
+    e: connectExports(map, toast),
     "?": () => $("about").showModal(),
   };
   $("view").addEventListener("click", actions.g);
@@ -242,6 +244,7 @@ function connectControls(map, planet) {
   $("about").addEventListener("click", (event) => event.target === $("about") && $("about").close());
   addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || $("about").open) return;
+    if (event.target.closest?.("input, select, textarea")) return;
     actions[event.key.toLowerCase()]?.();
   });
   addEventListener("hashchange", () => {

@@ -1,4 +1,4 @@
-"""Real clients of WMS and `/bbox` against a served application: OWSLib (both versions), GDAL's WMS driver, GDAL on a GeoTIFF."""
+"""Real clients of WMS and `/bbox` against a served application: OWSLib (both versions) and GDAL."""
 
 from __future__ import annotations
 

@@ -1,0 +1,200 @@
+"""Evaluation: held out by image and region, chains that are tied to their parents, a report for people and programs, sheets."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from model.denoiser import Denoiser, DenoiserConfig
+from model.engine import Engine
+from model.planet import open_planet
+from model.precision import choose_compute
+from model.training.chains import chain, one_stage
+from model.training.evaluate import PARTS, EvaluateConfig, evaluate
+from model.training.features import train_features
+from model.training.heldout import SIDE, box_mean, enlarged, held_out_pictures, references, region_of
+from model.training.imagery import ImageryError, holdout_names
+from model.training.places import descend, fixed_places, places_by_land
+from model.training.report import Report
+from model.weights import save_weights
+
+DEVICE = os.environ.get("TEST_DEVICE", "cpu")
+TINY = DenoiserConfig(quarter=8, eighth=8, half=8, before=1, middle=1, after=1, head=1, embedding=8)
+HELD_OUT = [("fine/naip_1.0m_az-farmland-330_2.jpg", 10.0, 512), ("medium/landsat8_30m_lencois-brazil_1.jpg", 40.0, 320)]
+
+
+def write_imagery(folder: Path, more: tuple[str, ...] = ()) -> Path:
+    """Pictures under the names of two held-out ones (resolutions made up), and ``more`` that are trained on."""
+    rng = np.random.default_rng(0)
+    rows = [*HELD_OUT, *((name, 10.0, 256) for name in more)]
+    with (folder / "manifest.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "gsd_m", "width", "height", "cell_px", "source", "projection"])
+        for name, gsd, side in rows:
+            layers = [np.kron(rng.normal(0, 2.0**k, (side >> k, side >> k, 3)), np.ones((1 << k, 1 << k, 1))) for k in range(6)]
+            (folder / name).parent.mkdir(exist_ok=True)
+            Image.fromarray(np.clip(sum(layers) + 110, 0, 255).astype(np.uint8)).save(folder / name)
+            writer.writerow([name, gsd, side, side, 0, "test", "local"])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def imagery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_imagery(tmp_path_factory.mktemp("imagery"))
+
+
+def tiny_weights(path: Path, seed: int) -> Path:
+    """A weights file of a network with little in it, that does a little at random."""
+    torch.manual_seed(seed)
+    denoiser = Denoiser(TINY)
+    torch.nn.init.normal_(denoiser.leave.weight, std=0.3)
+    save_weights(path, denoiser.state_dict(), TINY, {})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("fine/naip_5.0m_nd-prairie-potholes-20160816_3.jpg", "fine/naip_5.0m_nd-prairie-potholes-20120731_1.jpg", True),
+        ("medium/landsat9_31m_kanto-japan_10.jpg", "medium/landsat8_31m_kanto-japan_1.jpg", True),
+        ("fine/planetscope_3.0m_sf-bayview_4.jpg", "fine/planetscope_3.0m_sfo-airport_5.jpg", True),
+        ("fine/naip_1.0m_az-desert-302_1.jpg", "fine/naip_1.0m_az-desert-349_3.jpg", False),
+        ("medium/sentinel2_10m_eurosat-cells64_17.jpg", "medium/sentinel2_10m_eurosat-cells64_1.jpg", False),
+        (
+            "coarse/z8_land/bmng200408_z8_x044_y096_lat+38.8_lon-115.3_476m.jpg",
+            "coarse/z8_land/bmng200408_z8_x044_y088.jpg",
+            False,
+        ),
+        ("sheet.png#3", "sheet.png#4", True),
+    ],
+)
+def test_regions_are_told_by_name(one: str, other: str, same: bool) -> None:
+    assert (region_of(one) == region_of(other)) is same
+
+
+def test_a_region_that_is_trained_on_is_not_measured_on(tmp_path: Path) -> None:
+    """Another picture of the same place among the trained ones takes a held-out one away."""
+    folder = write_imagery(tmp_path, more=("medium/landsat9_30m_lencois-brazil_2.jpg",))
+    kept, left_out = held_out_pictures(folder)
+    assert {picture.name for picture in kept} == {HELD_OUT[0][0]} <= holdout_names()
+    assert left_out == [HELD_OUT[1][0]]
+    folder = write_imagery(tmp_path, more=("a/landsat9_30m_lencois-brazil_2.jpg", "a/naip_2m_az-farmland-330_1.jpg"))
+    with pytest.raises(ImageryError, match="region"):
+        held_out_pictures(folder)
+
+
+def test_references_are_dealt_evenly_and_repeat(imagery: Path) -> None:
+    pictures, _ = held_out_pictures(imagery)
+    found = references(pictures, 4, seed=0)
+    assert [reference.resolution for reference in found] == [38.0, 9.6]
+    assert all(0.55 < crop.gsd / r.resolution < 1.8 for r in found for crop in r.crops)
+    for first, again in zip(found, references(pictures, 4, seed=0), strict=True):
+        assert np.array_equal(first.real, again.real)
+    assert not np.array_equal(found[1].real, references(pictures, 4, seed=1)[1].real)
+
+
+def test_chains_are_tied_to_their_real_parents(imagery: Path, tmp_path: Path) -> None:
+    """Without a network a chain of one stage is bicubic; any chain averages to its real parent, but for rounding."""
+    compute = choose_compute(DEVICE)
+    crop = references(held_out_pictures(imagery)[0], 4, seed=0)[1].crops[0]
+    silent = Engine(Denoiser(TINY), compute, 0, 1)
+    expected = enlarged(crop.wide)[64:-64, 64:-64]
+    assert np.abs(one_stage(silent, [crop])[0].astype(int) - expected).max() <= 1
+    assert np.abs(chain(silent, crop, 1).astype(int) - expected).max() <= 1
+    torch.manual_seed(1)
+    lively = Denoiser(TINY)
+    torch.nn.init.normal_(lively.leave.weight, std=0.3)
+    for depth in (1, 2, 3):
+        made = chain(Engine(lively, compute, 0, 1), crop, depth)
+        assert made.shape == (SIDE, SIDE, 3)
+        difference = box_mean(made, 4**depth).astype(int) - box_mean(crop.inner, 4**depth)
+        assert np.abs(difference).max() <= depth + 1
+        assert not np.array_equal(made, chain(silent, crop, depth))
+
+
+def test_everything_is_measured_and_two_files_stand_side_by_side(imagery: Path, tmp_path: Path) -> None:
+    """All parts with networks that cost nothing; the tables hold every measure, JSON is JSON, every sheet is drawn."""
+    out = tmp_path / "out"
+    weights = [tiny_weights(tmp_path / f"{name}.safetensors", seed) for seed, name in enumerate(("a", "b"))]
+    calls: list[tuple[int, int]] = []
+    one = EvaluateConfig(imagery, weights[0], out, quick=True, steps=(1,), world_steps=1, crops=2, device=DEVICE)
+    report = evaluate(one, lambda done, total: calls.append((done, total)))
+    assert calls[-1][0] == calls[-1][1] == len(calls) - 1
+    text = (out / "evaluation.md").read_text()
+    assert text == report.markdown()
+    for measure in (
+        "M1 spectrum dB",
+        "M2 patches",
+        "M3 kurtosis",
+        "M4 features KID",
+        "M5 jump z",
+        "M5 E",
+        "M6",
+        "M7",
+        "M8",
+        "M9",
+    ):
+        assert measure in text
+    tables = json.loads((out / "evaluation.json").read_text(), parse_constant=pytest.fail)["tables"]
+    drift = tables["Drift"]["rows"]["9.6 m"]["contrast"]
+    assert set(drift) == {"new 1 stage", "new 2 stages", "new 3 stages", "new from base"}
+    assert all(math.isfinite(value) and value > 0 for value in drift.values())
+    figures = tables["Seams, determinism, cost"]["rows"]
+    assert figures["M5 E, grey levels"]["five places"]["new"] == 0
+    assert figures["M8 hashes"]["five places"]["new"] == 1
+    assert 0 < figures["M9 share of convolution floor"].popitem()[1]["new"] < 1.5
+    assert all(level["M6 PSNR dB"]["new"] > 45 for level in tables["Cross-zoom"]["rows"].values())
+    for name in ("stages", "drift", "strips_new", "guidance_new", "checks"):
+        with Image.open(out / f"{name}.png") as sheet:
+            assert sheet.width > 3 * 128 and sheet.height > 128
+    with Image.open(out / "strips_new.png") as strips:
+        assert strips.width > 9 * 128 and strips.height > 12 * 128
+    both = EvaluateConfig(imagery, weights[0], out, weights[1], True, (1,), 1, 2, ("stages",), device=DEVICE)
+    cells = evaluate(both).table("One stage", "", ()).cells["9.6 m", "M2 patches"]
+    assert set(cells) == {"floor", "ceiling", "new 1", "old 1"} and cells["new 1"] != cells["old 1"]
+
+
+def test_the_parts_are_documented() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "evaluation.md").read_text()
+    assert all(f"`{part}`" in text for part in PARTS)
+
+
+def test_places_are_where_their_land_type_is() -> None:
+    planet = open_planet(steps=1, device=DEVICE)
+    fixed = {place.name: place for place in fixed_places(planet)}
+    assert len(fixed) == 12
+    assert fixed["Sahara"].land == "bare" and fixed["Amazon"].land == "forest" and fixed["Open Pacific"].land == "water"
+    chosen = places_by_land(planet, 2)
+    assert chosen == places_by_land(planet, 2) and all(abs(place.lat) <= 50 for place in chosen)
+    assert {"water", "forest", "bare"} <= {place.land for place in chosen}
+    read = descend(planet, fixed["Sahara"], (2, 4))
+    assert read.blocks[4].shape == (128, 128, 3) and read.parents == {}
+
+
+def test_tables_say_what_they_hold(tmp_path: Path) -> None:
+    report = Report({"new": "a file"})
+    table = report.table("Title", "A note.", ("resolution", "measure"))
+    for resolution, value in (("1 m", 1.0), ("4 m", 2.0), ("16 m", math.nan)):
+        table.put_all((resolution,), "new 1", {"M1": value})
+    table.add_means("mean")
+    assert table.cells["mean", "M1"]["new 1"] == 1.5
+    assert "| 16 m | M1 | - |" in report.markdown()
+    report.table("Empty", "", ("x",))
+    report.write(tmp_path)
+    data = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert data["tables"]["Title"]["rows"]["16 m"]["M1"]["new 1"] is None and "Empty" not in data["tables"]
+
+
+def test_the_feature_network_trains(imagery: Path, tmp_path: Path) -> None:
+    folder = write_imagery(tmp_path, more=("a.png",))
+    right = train_features(folder, tmp_path / "features.safetensors", steps=2, batch=4)
+    assert set(right) == {"resolution", "rotation", "land type"} and all(0 <= share <= 1 for share in right.values())
+    assert (tmp_path / "features.safetensors").stat().st_size < 1_000_000

@@ -26,6 +26,7 @@ from server.tilejson import VERSION, tilejson_router
 from server.tiles import tile_router
 from server.tms import tms_resolver, tms_router
 from server.viewer_pages import add_viewer
+from server.wms import wms_router
 from server.wmts import wmts_router
 from server.wmts_tiles import WmtsTiles
 
@@ -112,6 +113,7 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     add_viewer(api)
     wmts_tiles = WmtsTiles(planet.name)
     api.include_router(bbox_router(settings, planet, renderer, encoder))
+    api.include_router(wms_router(settings, planet, renderer, encoder))
     api.include_router(wmts_router(settings, planet, renderer, wmts_tiles))
     api.include_router(tms_router(settings, planet, renderer))
     api.include_router(tile_router(renderer, planet.name))

@@ -156,7 +156,7 @@ def parse_crs(text: str) -> CRS:
         number = int(code)
     try:
         crs = CRS.from_epsg(number)
-        usable = crs.is_valid and (crs.is_geographic or crs.is_projected)
+        usable = crs.is_geographic or crs.is_projected
     except CRSError:
         raise AreaError(f"PROJ does not know the CRS EPSG:{number}; use another, such as EPSG:3857.") from None
     if not usable or not warp.reaches_mercator(crs):

@@ -87,6 +87,14 @@ class OwsOperationError(OwsError):
     """The operation is in the standard and not offered here."""
 
 
+class WmsError(Exception):
+    """A WMS request is refused: `code` is that of the service exception, `locator` the parameter at fault."""
+
+    def __init__(self, code: str, text: str, locator: str | None) -> None:
+        super().__init__(text)
+        self.code, self.locator = code, locator
+
+
 class RenderError(Exception):
     """A tile could not be made, for a reason that may pass, such as memory that has run out."""
 
@@ -106,6 +114,7 @@ STATUS: dict[type[Exception], int] = {
     TileAddressError: 422,
     ParameterError: 422,
     AreaError: 422,
+    WmsError: 400,
     AreaTooLargeError: 413,
     ExportRequestError: 422,
     ExportTooLargeError: 413,

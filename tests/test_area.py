@@ -90,7 +90,8 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"EPSG:{case[0]} {case[1]:.0f}")
 def test_warped_pixels_are_those_of_an_independent_resampling(planet: Planet, case: tuple[float, ...]) -> None:
-    asked = area(int(case[0]), *case[1:5], int(case[5]), int(case[6]))
+    minx, miny, maxx, maxy = case[1:5]
+    asked = area(int(case[0]), minx, miny, maxx, maxy, int(case[5]), int(case[6]))
     image = read_area(planet, asked, min(zoom_of(asked), 4))
     expected, inside = supersampled(planet, asked)
     assert ((image.mask > 0) != inside).mean() < 0.01

@@ -72,6 +72,7 @@ def _run(settings: Settings, planet: Planet, plan: ExportPlan, rates: Rates, wor
         plan,
         work,
         lambda *window: rates.read(planet, *window),
+        lambda zoom: rates.side(zoom, planet.base_zoom),
         png_level=settings.png_level,
         threads=settings.encoder_threads,
     )

@@ -1,4 +1,4 @@
-"""The benchmarks by name: `python -m bench [floor | tiles | hits | memory | gpu] [options]`; `--help` after
+"""The benchmarks by name: `python -m bench [floor | tiles | hits | memory | exports | gpu] [options]`; `--help` after
 a name.
 
 Without a name, those that need no GPU run one after another with their defaults.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("floor", "tiles", "hits", "memory", "gpu")
+NAMES = ("floor", "tiles", "hits", "memory", "exports", "gpu")
 
 
 def main() -> int:

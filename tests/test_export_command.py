@@ -143,6 +143,7 @@ def test_a_disk_without_room_is_one_line(run: Any, tmp_path: Path, monkeypatch: 
     result = run(*EUROPE, "--zoom", "8", "-o", tmp_path / "a.tif")
     assert result.exit_code == 1
     assert "MB of disk space" in result.stderr.strip().splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_rates_are_kept_for_the_next_run(run: Any, cache: Path, tmp_path: Path, planet: Planet) -> None:

@@ -61,7 +61,7 @@ def export_to_file(settings: Settings, output: Path, bbox: str, asked: Mapping[s
                     estimate = _estimate(planet, plan, rates, settings)
                     check_room(output.absolute().parent, estimate.bytes * (2 if format == "cog" else 1))
                 size = _run(settings, planet, plan, rates, work, output)
-            shutil.rmtree(work, ignore_errors=True)
+                shutil.rmtree(work, ignore_errors=True)
         finally:
             disk.close()
     return f"{output}: {plan.width} x {plan.height} pixels at zoom {plan.maxzoom}, {plan.tiles} tiles, {_bytes(size)}"
@@ -72,6 +72,7 @@ def _run(settings: Settings, planet: Planet, plan: ExportPlan, rates: Rates, wor
         plan,
         work,
         lambda *window: rates.read(planet, *window),
+        lambda zoom: rates.side(zoom, planet.base_zoom),
         png_level=settings.png_level,
         threads=settings.encoder_threads,
     )
@@ -134,7 +135,12 @@ def _claimed(output: Path, plan: ExportPlan) -> Iterator[Path]:
             partial = work / "plan.json.partial"
             partial.write_text(json.dumps(plan.to_json()))
             partial.replace(kept)
-        yield work
+        try:
+            yield work
+        except DiskFullError:
+            # What cannot be finished should not keep the disk full; blocks that the cache has need no second rendering.
+            shutil.rmtree(work, ignore_errors=True)
+            raise
 
 
 @contextlib.contextmanager
@@ -146,5 +152,7 @@ def _sentences() -> Iterator[None]:
         raise BadOptionError(str(error)) from error
     except (DiskFullError, RenderError) as error:
         raise CommandError(str(error)) from error
+    except KeyboardInterrupt as error:
+        raise CommandError("Stopped; the same command goes on where this one was.") from error
     except sqlite3.Error as error:
         raise CommandError(f"The disk failed ({error}); see whether it can be written, then start again.") from error

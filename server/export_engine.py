@@ -12,7 +12,6 @@ import queue
 import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,9 +28,6 @@ from server.export_pieces import Piece, Pixels, ReadWindow, map_tiles, pieces_of
 from server.export_plan import ExportPlan
 from server.export_pmtiles import PMTilesSink
 
-# A window is rendered in about this many seconds, so that tiles that others wait for find their turn.
-TURN_SECONDS = 1.0
-SIDES = (64, 2048)
 RESERVE = 64 << 20
 """Bytes that an export leaves free on its disk."""
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -49,13 +45,24 @@ class Progress:
 class Export:
     """One export in a working directory of its own, where another attempt goes on from what is finished."""
 
-    def __init__(self, plan: ExportPlan, folder: Path, read: ReadWindow, *, png_level: int = 1, threads: int = 2) -> None:
-        """`read` stands for `planet.read` and is called from one thread; `threads` encode."""
-        self._plan, self._folder, self._read = plan, folder, read
+    def __init__(
+        self,
+        plan: ExportPlan,
+        folder: Path,
+        read: ReadWindow,
+        side: Callable[[int], int] = lambda zoom: 256,
+        *,
+        png_level: int = 1,
+        threads: int = 2,
+    ) -> None:
+        """`read` stands for `planet.read` and is called from one thread, for windows of at most `side` px of a zoom.
+
+        `threads` encode.
+        """
+        self._plan, self._folder, self._read, self._side = plan, folder, read, side
         self._threads = threads
         self._encoder: Encoder = plan.encoder(png_level)
         self._stopped = threading.Event()
-        self._side = 128
 
     def stop(self) -> None:
         """Has `run` raise `ExportStoppedError` within about a second; any thread may call it."""
@@ -121,11 +128,11 @@ class Export:
             try:
                 for piece in pieces:
                     pixels = np.empty((piece.height, piece.width, 3), np.uint8)
-                    for window in self._windows(piece):
+                    for window in windows_within(piece, self._side(piece.zoom)):
                         if left.is_set():
                             return
                         self._check()
-                        pixels[window[1] - piece.y :, window[0] - piece.x :][: window[3], : window[2]] = self._timed(
+                        pixels[window[1] - piece.y :, window[0] - piece.x :][: window[3], : window[2]] = self._read(
                             piece.zoom, *window
                         )
                         done += window[2] * window[3]
@@ -149,25 +156,6 @@ class Export:
                 with _ignored(queue.Empty):
                     ready.get_nowait()
                 thread.join(0.05)
-
-    def _windows(self, piece: Piece, side: int = SIDES[1]) -> Iterator[tuple[int, int, int, int]]:
-        """The windows of a piece, quarter by quarter along the world's lattice, as large as present speed allows."""
-        for x, y, width, height in windows_within(piece, side):
-            if side <= self._side:
-                yield x, y, width, height
-            else:
-                yield from self._windows(Piece(piece.zoom, x, y, width, height, 0, 0), side // 2)
-
-    def _timed(self, zoom: int, x: int, y: int, width: int, height: int) -> Pixels:
-        begin = time.perf_counter()
-        pixels = self._read(zoom, x, y, width, height)
-        taken = time.perf_counter() - begin
-        while taken > 1.5 * TURN_SECONDS and self._side > SIDES[0]:
-            self._side //= 2
-            taken /= 4
-        if taken < TURN_SECONDS / 5 and width * height * 2 > self._side**2:
-            self._side = min(SIDES[1], self._side * 2)
-        return pixels
 
     def _check(self) -> None:
         if self._stopped.is_set():

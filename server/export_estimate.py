@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import threading
 import time
@@ -21,6 +22,9 @@ SAMPLE = 256
 WEIGHT = 0.2
 """Of a new measurement in the running mean."""
 FIRST_PIXEL_SECONDS = 1e-7
+# A window is rendered in about this many seconds, so that tiles that others wait for find their turn.
+TURN_SECONDS = 1.0
+MAX_DOUBLINGS = 4
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,17 @@ class Rates:
             else:
                 self._measured.pixel = _mean(self._measured.pixel, taken / (width * height))
         return pixels
+
+    def side(self, zoom: int, base_zoom: int) -> int:
+        """Side in pixels of a window of `zoom` that is rendered in about a second with nothing cached; at least a block.
+
+        Power-of-two multiples of a block, so that no block is cut. At odd zooms four blocks of the next make one's pixels.
+        """
+        if zoom <= base_zoom:
+            return 1024
+        blocks = TURN_SECONDS / self._measured.block if self._measured.block else 1.0
+        doublings = min(MAX_DOUBLINGS, max(0, math.floor(math.log2(max(blocks, 1.0)) / 2)))
+        return (BLOCK << doublings) >> zoom % 2
 
     def sample(self, planet: Planet, plan: ExportPlan) -> Pixels:
         """Pixels from the middle of the area, as deep as costs little, uint8 [256, 256, 3]; they time a block, too."""

@@ -196,7 +196,7 @@ class ExportJobs:
             self._end(job, "failed", "The server's planet has changed since the export was started; start it again.")
             job.discard_work()
             return
-        export = Export(job.plan, job.work, self._read, png_level=self._png_level, threads=self._threads)
+        export = Export(job.plan, job.work, self._read, self._side, png_level=self._png_level, threads=self._threads)
         with self._lock:
             if job.state != "queued" or self._stopping.is_set():
                 return
@@ -262,6 +262,9 @@ class ExportJobs:
                 if wait >= 2**RENDER_TRIES or self._stopping.wait(wait) or self.stopping:
                     raise
                 wait *= 2
+
+    def _side(self, zoom: int) -> int:
+        return self.rates.side(zoom, self._planet.base_zoom)
 
     def _submit(self, work: Callable[[Planet], Pixels]) -> Pixels:
         assert self._loop is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import mercantile
@@ -11,7 +13,7 @@ import pytest
 from pmtiles.tile import zxy_to_tileid
 
 from server.export_errors import ExportRequestError, ExportTooLargeError
-from server.export_estimate import evaluations
+from server.export_estimate import Rates, evaluations
 from server.export_pieces import SIDE, cog_tiles, halve, pieces_of
 from server.export_plan import ExportPlan, make_plan
 
@@ -156,3 +158,15 @@ def test_blocks_to_be_generated() -> None:
     large = plan(0, 0, 90, 60, zoom=8)
     own, parents = large.pixels / 128**2, large.pixels / 16 / 128**2
     assert own + parents < evaluations(large, 4) < 1.15 * (own + parents)
+
+
+def test_windows_are_what_a_second_renders(tmp_path: Path) -> None:
+    def side(zoom: int, seconds: float) -> int:
+        path = tmp_path / "rates.json"
+        path.write_text(json.dumps({"planet": "p", "block": seconds, "pixel": 1e-8, "weight": {}}))
+        return Rates(path, "p").side(zoom, 4)
+
+    assert (side(4, 9.0), side(6, 9.0), side(7, 9.0)) == (1024, 128, 64)
+    assert (side(6, 0.24), side(7, 0.24)) == (256, 128)
+    assert (side(6, 0.002), side(6, 1e-9)) == (2048, 2048)
+    assert Rates(None, "p").side(6, 4) == 128

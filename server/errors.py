@@ -157,6 +157,9 @@ def add_error_handlers(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         path = request.url.path
+        if error.status_code == 400:
+            # FastAPI's for a body that is no text at all, where what is text and no JSON is a validation error.
+            return error_response(422, "The body is no JSON in UTF-8; send a JSON object.")
         sentences = {
             404: f"There is nothing at {path}; the routes are listed at /docs.",
             405: f"The method {request.method} is not allowed at {path}; use GET or HEAD.",
@@ -168,7 +171,8 @@ def add_error_handlers(app: FastAPI) -> None:
         first = error.errors()[0]
         if first["type"] == "json_invalid":
             return error_response(422, f"The body is no JSON: {first['ctx']['error']} (at character {first['loc'][-1]}).")
-        return error_response(422, f"The parameter {'.'.join(map(str, first['loc'][1:] or first['loc']))} is malformed: {first['msg']}.")
+        name = ".".join(map(str, first["loc"][1:] or first["loc"]))
+        return error_response(422, f"The parameter {name} is malformed: {first['msg']}.")
 
     async def unforeseen(request: Request, error: Exception) -> Response:
         # Starlette raises the error again once this is sent, and uvicorn logs it with its traceback.

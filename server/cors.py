@@ -20,7 +20,7 @@ class CorsPolicy:
     def __init__(self, origins: Sequence[str]) -> None:
         self.any_origin = "*" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
-        exposed = (b"access-control-expose-headers", b"ETag")
+        exposed = (b"access-control-expose-headers", b"ETag, Content-Bbox, Content-Crs")
         # Sent also to requests without Origin: what they put into a shared cache is later read by those that
         # have one.
         self.always: Headers = [(ORIGIN, b"*"), exposed] if self.any_origin else [(b"vary", b"Origin"), exposed]

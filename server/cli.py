@@ -30,7 +30,7 @@ Precision = Annotated[str | None, typer.Option(help="auto, bf16 or fp32")]
 WeightsFile = Annotated[Path | None, typer.Option(help="weights file (.safetensors)")]
 CacheDir = Annotated[Path | None, typer.Option(help="directory of the caches")]
 Imagery = Annotated[Path, typer.Option(help="folder of imagery with a manifest.csv")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="file to write: .png, .jpg or .webp")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="file to write: .png, .jpg, .webp or .avif")]
 
 
 @app.command()

@@ -123,6 +123,10 @@ class FastPath:
         key: TileKey | None = None
         added: Headers = []
         if tile is None:
+            # As it came, which is all but what comes with a proxy's prefix: to look for that costs more than the rest.
+            key = self._named(scope["path"], query)
+            tile = None if key is None else self._get(key.path)
+        if tile is None:
             key, added = self._resolve(scope, query)
             if key is not None:
                 tile = self._get(key.path)
@@ -144,8 +148,13 @@ class FastPath:
     def _resolve(self, scope: Scope, query: bytes) -> tuple[TileKey | None, Headers]:
         """The tile that a request means by any address other than its canonical path, and what its answer says
         besides."""
-        path = self._proxies.route_path(scope)
+        path: str = scope["path"]
         key = self._named(path, query)
+        if key is not None:
+            return key, []
+        inner = self._proxies.route_path(scope)
+        if inner != path:
+            path, key = inner, self._named(inner, query)
         if key is None and self._open.fullmatch(path):
             try:
                 return self._named(f"{path}.{negotiate(accept_header(scope))}", query), VARY_ACCEPT

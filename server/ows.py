@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from urllib.parse import parse_qsl
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import Response
 
-from server.errors import STATUS, OwsError, error_headers, status_of
+from server.errors import STATUS, OwsError, RenderError, error_headers, status_of
 from server.tilekey import shorten
+
+logger = logging.getLogger(__name__)
 
 XML = "application/xml"
 INVALID, MISSING, ANY_OTHER = "InvalidParameterValue", "MissingParameterValue", "NoApplicableCode"
@@ -80,11 +83,14 @@ def exception_report(error: Exception) -> Response:
 
 
 async def or_report(answer: Awaitable[Response]) -> Response:
-    """The answer, or the exception report of the domain error that it raised."""
+    """The answer, or the exception report of the error that it raised; what nobody foresaw goes to the log too."""
     try:
         return await answer
     except tuple(STATUS) as error:
         return exception_report(error)
+    except Exception:
+        logger.exception("an OGC web service failed")
+        return exception_report(RenderError("The server met an error that it did not foresee; it is in the log."))
 
 
 def xml_text(text: str) -> str:

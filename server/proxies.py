@@ -62,7 +62,11 @@ class ProxyPolicy:
         root_path."""
         root = self._forwarded_prefix(scope) or self.root_path or scope.get("root_path", "").rstrip("/")
         scheme, host = scope.get("scheme", "http"), host_header(scope)
-        if self._trusted_peer(scope):
+        if self.settings.public_url is not None:
+            # For what the framework makes of the request itself, such as redirects.
+            public = urlsplit(self.settings.public_url)
+            scheme, host, root = public.scheme, public.netloc, public.path
+        elif self._trusted_peer(scope):
             hop = _x_forwarded(scope, self._depth(scope)) or self._forwarded(scope)
             scheme = hop.scheme or scheme
             host = _with_port(hop.host or host, hop, scheme)

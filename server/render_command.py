@@ -25,6 +25,8 @@ from server.tilekey import MAX_ZOOM, TILE_SIZE, TileKey
 MAX_PIXELS = 1 << 30
 # Rows rendered at one go: few enough for a lively progress bar, enough for the blocks to be used well.
 STRIP_ROWS = 1024
+# What programs know a file by; png8 is a name for addresses only.
+FILE_EXTENSIONS = tuple(extension for extension in EXTENSIONS if extension != "png8")
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ def render_to_file(settings: Settings, box: PixelBox, output: Path) -> str:
 def picture_extension(output: Path, width: int, height: int) -> str:
     """The format that the name of `output` asks for; raises `CommandError` if it cannot hold the picture."""
     extension = output.suffix.lower().lstrip(".").replace("jpeg", "jpg")
-    if extension not in EXTENSIONS:
-        raise CommandError(f"{output} must end in {', '.join('.' + known for known in EXTENSIONS)}.")
+    if extension not in FILE_EXTENSIONS:
+        raise CommandError(f"{output} must end in {', '.join('.' + known for known in FILE_EXTENSIONS)}.")
     if not output.parent.is_dir():
         raise CommandError(f"The directory {output.parent} does not exist; create it or choose another.")
     if width * height > MAX_PIXELS:

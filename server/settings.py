@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -121,7 +122,12 @@ class Settings(BaseSettings):
     def _check_public_url(cls, value: str | None) -> str | None:
         if value is None:
             return None
-        if not value.startswith(("http://", "https://")) or any(c in value for c in " {}?#\"'<>"):
+        try:
+            parts = urlsplit(value)
+            named = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        except ValueError:
+            named = False
+        if not named or parts.scheme not in ("http", "https") or any(c in value for c in " {}?#\"'<>"):
             raise ValueError("must be an address such as https://tiles.example.org/earth")
         return value.rstrip("/")
 

@@ -38,11 +38,6 @@ Scheme = Annotated[
 ]
 
 
-def numbers(count: int) -> WithJsonSchema:
-    """The schema of so many numbers, without `prefixItems`, which many readers of OpenAPI do not know."""
-    return WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": count, "maxItems": count})
-
-
 class TileJSON(BaseModel):
     """A TileJSON 3.0.0 document of raster tiles (`vector_layers` is for vector tiles only)."""
 
@@ -55,8 +50,8 @@ class TileJSON(BaseModel):
     tiles: list[str] = Field(min_length=1)
     minzoom: int = MIN_ZOOM
     maxzoom: int = MAX_ZOOM
-    bounds: Annotated[tuple[float, float, float, float], numbers(4)] = (-180.0, -MAX_LATITUDE, 180.0, MAX_LATITUDE)
-    center: Annotated[tuple[float, float, int], numbers(3)] = (0.0, 20.0, 2)
+    bounds: list[float] = Field(default=[-180.0, -MAX_LATITUDE, 180.0, MAX_LATITUDE], min_length=4, max_length=4)
+    center: list[float | int] = Field(default=[0.0, 20.0, 2], min_length=3, max_length=3)  # longitude, latitude, zoom
     format: str
     tileSize: int = TILE_SIZE  # MapLibre's; the specification has readers ignore what they do not know
 

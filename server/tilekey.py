@@ -53,8 +53,9 @@ class TileKey:
 
         Raises:
             TileAddressError: if z, x or y is no integer.
-            TileNotFoundError: if the tile is outside the grid or the extension is not served.
-            ParameterError: if the tilesize is none of `TILE_SIZES`, or contradicts the @2x.
+            TileNotFoundError: if the tile is outside the grid, the extension is not served, or @2x and the tilesize
+                contradict each other.
+            ParameterError: if the tilesize is none of `TILE_SIZES`.
         """
         y, scale = _scale(y, tile_size(query))
         numbers = []
@@ -156,7 +157,7 @@ def _scale(y: str, size: str | None) -> tuple[str, int]:
     if size not in {str(side) for side in TILE_SIZES}:
         raise ParameterError(f"tilesize must be {TILE_SIZES[0]} or {TILE_SIZES[1]}, not {shorten(size)}.")
     if scaled is not None and size != str(TILE_SIZES[1]):
-        raise ParameterError(f"@2x is a tile of {TILE_SIZES[1]} px; leave out either @2x or tilesize={size}.")
+        raise TileNotFoundError(f"@2x is a tile of {TILE_SIZES[1]} px; leave out either @2x or tilesize={size}.")
     return y, int(size) // TILE_SIZE
 
 

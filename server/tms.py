@@ -173,8 +173,8 @@ def tms_router(settings: Settings, planet: Planet, renderer: TileRenderer) -> AP
     document = {"description": "The XML document.", "content": XML_CONTENT}
     for path, endpoint, codes in (
         ("/tms", get_tms_services, (405,)),
-        ("/tms/{version}", get_tms_service, (404, 405)),
-        ("/tms/{version}/{planet_name}", get_tms_map, (404, 405)),
+        ("/tms/{version}", get_tms_service, (404, 405, 422)),
+        ("/tms/{version}/{planet_name}", get_tms_map, (404, 405, 422)),
     ):
         answers = {200: document, **_in_xml(responses(*codes))}
         router.add_api_route(path, endpoint, methods=["GET"], responses=answers, response_class=XMLResponse)

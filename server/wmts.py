@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from model import Planet
 from server.encode import MEDIA_TYPES
-from server.errors import OwsError, OwsMethodError, OwsOperationError, OwsResourceError, RenderError
+from server.errors import OwsMethodError, OwsOperationError, OwsResourceError, RenderError
 from server.ows import ANY_OTHER, Parameters, exception_report, or_report, report_responses
 from server.renderer import STOPPING, TileRenderer
 from server.settings import Settings
@@ -43,7 +43,7 @@ KVP_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 METADATA_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The service metadata.", "content": DOCUMENTS},
-    **report_responses(406),
+    **report_responses(406, 503),
 }
 TILE_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The tile, 256 x 256 pixels.", "content": IMAGES, "headers": RESPONSE_HEADERS},
@@ -90,14 +90,14 @@ def wmts_router(settings: Settings, planet: Planet, renderer: TileRenderer, tile
         """WMTS 1.0.0 by key-value pairs: GetCapabilities and GetTile. Names of parameters in any case."""
         return await or_report(answer_kvp(request))
 
-    async def wmts_metadata(request: Request) -> Response:
-        """The service metadata of WMTS 1.0.0."""
-        try:
-            media_type = acceptable(request.headers.get("accept"))
-        except OwsError as error:
-            return exception_report(error)
+    async def answer_metadata(request: Request) -> Response:
+        media_type = acceptable(request.headers.get("accept"))
         body = capabilities(request.scope, settings, planet, frozenset(SECTIONS), complete=True)
         return Response(body, headers={"vary": "Accept"}, media_type=media_type)
+
+    async def wmts_metadata(request: Request) -> Response:
+        """The service metadata of WMTS 1.0.0."""
+        return await or_report(answer_metadata(request))
 
     async def answer_tile(request: Request) -> Response:
         return await send_tile(request, tiles.from_path(request.path_params))
@@ -145,7 +145,7 @@ def wmts_router(settings: Settings, planet: Planet, renderer: TileRenderer, tile
             operation_id=f"get_{endpoint.__name__}",
         )
         router.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
-    others = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    others = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
     router.add_api_route(KVP_PATH + "/{rest:path}", elsewhere, methods=others, include_in_schema=False)
     router.add_api_route(KVP_PATH, elsewhere, methods=others[2:], include_in_schema=False)
     return router

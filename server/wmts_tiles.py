@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
@@ -24,6 +25,9 @@ TILE_PARAMETERS = {
     "TileCol": "column from 180 W",
 }
 STYLE = "default"
+# Addresses whose tile the fast path remembers, about as many as there are tiles in memory; longer ones than any client
+# writes are for the routes, so that these take some 4 MB at most.
+REMEMBERED, LONGEST = 8192, 512
 INTEGER = re.compile(r"-?\d+", re.ASCII)
 
 
@@ -32,6 +36,7 @@ class WmtsTiles:
 
     def __init__(self, planet: str) -> None:
         self._planet = planet
+        self._known = functools.lru_cache(REMEMBERED)(self._parse)
         self._formats = {media_type: extension for extension, media_type in tile_formats().items()}
         # As clients write them into a query string, of which the fast path decodes nothing.
         self._raw_formats = {
@@ -50,6 +55,9 @@ class WmtsTiles:
 
     def resolve(self, path: str, query: bytes) -> TileKey | None:
         """The tile of an address below /wmts, KVP or RESTful, or None where the routes know better; never raises."""
+        return self._known(path, query) if len(path) + len(query) <= LONGEST else None
+
+    def _parse(self, path: str, query: bytes) -> TileKey | None:
         if path == KVP_PATH:
             return self._from_query(query)
         match = self._rest.fullmatch(path)

@@ -49,7 +49,7 @@ BAD = [
     ("/4/0/0.png?tilesize=1024", 422),
     ("/4/0/0.png?tilesize=", 422),
     ("/4/0/0?tilesize=x", 422),
-    ("/4/0/0@2x.png?tilesize=256", 422),
+    ("/4/0/0@2x.png?tilesize=256", 404),
     ("/earth/4/0/0.png?tile%73ize=1", 422),
     ("/mars/4/0/0.png", 404),
     ("/Earth/4/0/0.png", 404),

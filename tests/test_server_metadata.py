@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from model import Planet
@@ -140,3 +142,45 @@ def test_without_node_modules_maplibre_comes_from_a_cdn_with_integrity_hashes(tm
         assert f'"{pin[f"cdn_{kind}"]}" integrity="{pin[f"integrity_{kind}"]}" crossorigin="anonymous"' in page
         assert pin[f"integrity_{kind}"].startswith("sha384-")
     assert "viewer/vendor" not in page
+
+
+@pytest.mark.parametrize(
+    ("path", "template"),
+    [
+        ("/tilejson.json", "/{z}/{x}/{y}.png"),
+        ("/tilejson.json?format=jpeg", "/{z}/{x}/{y}.jpg"),
+        ("/earth/tilejson.json?format=avif", "/earth/{z}/{x}/{y}.avif"),
+        ("/earth.json?format=png8", "/earth/{z}/{x}/{y}.png8"),
+        ("/earth.json?tilesize=512&format=webp", "/earth/{z}/{x}/{y}@2x.webp"),
+        ("/tilejson.json?scheme=tms", "/tms/1.0.0/earth/{z}/{x}/{y}.png"),
+        ("/earth/tilejson.json?scheme=tms&tilesize=512", "/tms/1.0.0/earth/{z}/{x}/{y}@2x.png"),
+    ],
+)
+def test_tilejson_of_each_kind_tells_the_truth_about_its_tiles(client: TestClient, path: str, template: str) -> None:
+    document = client.get(path).json()
+    assert document["tiles"] == ["http://testserver" + template]
+    assert document["scheme"] == ("tms" if "tms" in template else "xyz")
+    size, deepest = (512, 19) if "512" in path else (256, 20)
+    assert (document["tileSize"], document["minzoom"], document["maxzoom"]) == (size, 0, deepest)
+    tile = client.get(template.format(z=2, x=1, y=1))
+    assert Image.open(io.BytesIO(tile.content)).size == (size, size)
+    assert tile.headers["content-type"].removeprefix("image/").replace("jpeg", "jpg") == document["format"]
+    beyond = client.get(template.format(z=deepest + 1, x=0, y=0))
+    assert beyond.status_code == 404
+    assert client.head(path).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/mars/tilejson.json", 404),
+        ("/mars.json", 404),
+        ("/tilejson.json?tilesize=1024", 422),
+        ("/earth.json?scheme=wmts", 422),
+        ("/earth/tilejson.json?format=tiff", 422),
+    ],
+)
+def test_tilejson_that_there_is_not(client: TestClient, path: str, status: int) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status
+    assert answer.json()["detail"].endswith(".")

@@ -9,6 +9,7 @@ from starlette.testclient import TestClient
 
 from model import Planet
 from model.errors import DeviceError
+from server.fastpath import FastPath
 from tests.ows_schemas import exception
 from tests.test_wmts import GET_TILE, METADATA, REST, tile
 
@@ -83,7 +84,7 @@ def test_get_feature_info_is_not_offered(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/wmts", METADATA, REST])
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE"])
 def test_other_methods_are_refused_in_xml(client: TestClient, path: str, method: str) -> None:
     answer = client.request(method, path)
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
@@ -108,3 +109,14 @@ def test_a_failed_rendering_is_reported_in_xml(client: TestClient, planet: Plane
         assert answer.status_code == 503
         assert answer.headers["retry-after"]
         assert exception(answer.content) == ("NoApplicableCode", None, "the device is gone")
+
+
+def test_what_nobody_foresaw_is_reported_in_xml_too(app: FastPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    def public_url(*_: Any) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("server.links.public_url", public_url)
+    with TestClient(app) as client:
+        for address in (METADATA, "/wmts?service=WMTS&request=GetCapabilities"):
+            answer = client.get(address)
+            assert (answer.status_code, exception(answer.content)[0]) == (503, "NoApplicableCode")

@@ -171,6 +171,22 @@ def test_tms_can_be_followed_from_its_root(proxy: Proxy, prefix: str) -> None:
     assert proxy.client.get(f"{address}/1/2.png").content == xyz.content
 
 
+@pytest.mark.parametrize("prefix", [*PREFIXES, "/silent"])
+def test_wmts_can_be_followed_from_its_metadata(proxy: Proxy, prefix: str) -> None:
+    base = f"{proxy.http}{prefix}"
+    root = ElementTree.fromstring(proxy.client.get(f"{base}/wmts/1.0.0/WMTSCapabilities.xml").content)
+    links = [value for element in root.iter() for name, value in element.attrib.items() if name.endswith(("href", "template"))]
+    assert len(links) == 4 + 4 + 2
+    assert all(link.startswith(f"{base}/") for link in links)
+    kvp = next(link for link in links if link.endswith("?"))
+    assert proxy.client.get(f"{kvp}service=WMTS&request=GetCapabilities").content == proxy.client.get(links[-1]).content
+    template = next(link for link in links if link.endswith("{TileCol}.png"))
+    for name, value in (("TileMatrixSet", "WebMercatorQuad"), ("TileMatrix", "2"), ("TileRow", "1"), ("TileCol", "3")):
+        template = template.replace(f"{{{name}}}", value)
+    for _ in range(2):
+        assert proxy.client.get(template).content == proxy.client.get(f"{base}/2/3/1.png").content
+
+
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_pages_and_their_parts(proxy: Proxy, prefix: str) -> None:
     page = proxy.client.get(f"{proxy.http}{prefix}/")

@@ -18,7 +18,7 @@ from server.errors import add_error_handlers
 from server.exports import export_jobs, exports_router, running
 from server.fastpath import FastPath, ReadyTiles
 from server.health import health_router
-from server.ogc import describe, ogc_router
+from server.ogc import describe, ogc_router, tile_resolver
 from server.proxies import ProxyMiddleware, ProxyPolicy
 from server.renderer import TileRenderer
 from server.settings import MIB, Settings
@@ -121,4 +121,6 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     application = FastPath(CorsMiddleware(ProxyMiddleware(api, proxies), cors), ready, planet.name, api, proxies)
     application.add_alias("/tms", tms_resolver(planet.name))
     application.add_alias("/wmts", wmts_tiles.resolve)
+    for prefix in ("/tiles", "/map", "/collections"):
+        application.add_alias(prefix, tile_resolver(planet.name))
     return application

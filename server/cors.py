@@ -13,7 +13,7 @@ METHODS = b"GET, HEAD, OPTIONS"
 # What pages of other origins may use: exports are started by POST and cancelled by DELETE.
 CROSS_ORIGIN_METHODS = b"GET, HEAD, POST, DELETE, OPTIONS"
 # ETag and those of exports: where a job is, and what of a file came.
-EXPOSED = b"ETag, Location, Content-Disposition, Content-Range"
+EXPOSED = b"ETag, Location, Content-Disposition, Content-Range, Content-Bbox, Content-Crs"
 ORIGIN = b"access-control-allow-origin"
 
 

@@ -38,11 +38,6 @@ Scheme = Annotated[
 ]
 
 
-def numbers(count: int) -> WithJsonSchema:
-    """The schema of so many numbers, without `prefixItems`, which many readers of OpenAPI do not know."""
-    return WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": count, "maxItems": count})
-
-
 class TileJSON(BaseModel):
     """A TileJSON 3.0.0 document of raster tiles (`vector_layers` is for vector tiles only)."""
 

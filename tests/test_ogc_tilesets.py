@@ -12,11 +12,13 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from model import Planet
+from server.fastpath import FastPath
 from server.ogc.models import RELATION
-from server.ogc.tilesets import BASES
+from server.ogc.tiles import TILE_BASES, tile_resolver
+from server.tilekey import TileKey
 from tests.conftest import Readings
 
-BASE_PATHS = [base.replace("{collectionId}", "earth") for base in BASES]
+BASE_PATHS = [base.replace("{collectionId}", "earth") for base in TILE_BASES]
 SETS = ("WebMercatorQuad", "WorldCRS84Quad")
 REGISTER = "http://www.opengis.net/def/tilematrixset/OGC/1.0/"
 
@@ -118,6 +120,35 @@ def test_a_generated_tile_is_rendered_once_for_all_protocols(client: TestClient,
     assert client.get("/6/33/21.png").content == tile.content
     assert client.get("/tiles/WebMercatorQuad/6/21/33").content == tile.content
     assert len(readings.calls) == 1
+
+
+def test_the_fast_path_knows_tiles_by_all_addresses(app: FastPath, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is at hand a tile is answered without the routes, whose answer is the same but for Vary."""
+    resolve = tile_resolver("earth")
+    addresses = [f"{base}/{name}/3/2/6" for base in BASE_PATHS for name in SETS]
+    slow = [client.get(f"{address}?f=jpeg") for address in addresses]
+
+    async def no_route(*_: Any) -> None:
+        raise AssertionError("a tile at hand came to the routes")
+
+    monkeypatch.setattr(app, "app", no_route)
+    for address, before in zip(addresses, slow, strict=True):
+        fast = client.get(f"{address}?f=jpeg")
+        assert fast.content == before.content
+        assert fast.headers["etag"] == before.headers["etag"]
+        assert client.get(f"{address}?f=jpeg", headers={"if-none-match": before.headers["etag"]}).status_code == 304
+    assert resolve("/tiles/WebMercatorQuad/3/2/6", b"f=png") == TileKey(3, 6, 2, "png")
+    for path, query in (
+        ("/tiles/WebMercatorQuad/3/2/6", b""),
+        ("/tiles/WebMercatorQuad/3/2/6", b"f=gif"),
+        ("/tiles/WebMercatorQuad/3/8/6", b"f=png"),
+        ("/tiles/WebMercatorQuad/3/2/8", b"f=png"),
+        ("/tiles/WebMercatorQuad/21/2/8", b"f=png"),
+        ("/tiles/WorldCRS84Quad/10/0/0", b"f=png"),
+        ("/tiles/Nothing/3/2/6", b"f=png"),
+        ("/collections/mars/tiles/WebMercatorQuad/3/2/6", b"f=png"),
+    ):
+        assert resolve(path, query) is None
 
 
 def test_world_crs84_tiles_lie_where_they_say(shared_client: TestClient, planet: Planet) -> None:

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from pydantic import WithJsonSchema
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from model import Planet
 from server.area import Area
+from server.bbox import in_chunks
 from server.box_files import FORMATS, check_side, encode_picture, signature
 from server.encode import Encoder
 from server.errors import responses
@@ -148,7 +149,8 @@ def map_router(site: Site, renderer: TileRenderer, encoder: Encoder) -> APIRoute
             return known
         headers = {**map_headers(area, of), **validators(etag, site.settings.max_age)}
         if request.method == "HEAD":
-            return Response(headers=headers, media_type=MAP_OFFERS[chosen])
+            # Everything but the length, which only the map itself would tell.
+            return StreamingResponse(in_chunks(b""), headers=headers, media_type=MAP_OFFERS[chosen])
         try:
             body = await while_connected(request, painter.file(area, extension, background))
         except asyncio.CancelledError:

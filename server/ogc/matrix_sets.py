@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from math import floor
 from typing import Annotated
 
@@ -27,7 +27,7 @@ MatrixSetId = Annotated[
 ]
 
 
-@cache
+@lru_cache(64)
 def matrix_set(name: str) -> MatrixSet:
     """The definition of a tile matrix set.
 
@@ -41,7 +41,8 @@ def matrix_set(name: str) -> MatrixSet:
     return MatrixSet.model_validate(definition)
 
 
-def limits(name: str) -> list[Limits]:
+@lru_cache(64)
+def limits(name: str) -> tuple[Limits, ...]:
     """The tiles there are in each matrix: all columns, and the rows that reach into Web Mercator's world."""
     found = []
     for matrix in matrix_set(name).tileMatrices[: LAST_MATRIX[name] + 1]:
@@ -57,7 +58,13 @@ def limits(name: str) -> list[Limits]:
                 maxTileCol=columns - 1,
             )
         )
-    return found
+    return tuple(found)
+
+
+@lru_cache(64)
+def limit_of(name: str, matrix: str) -> Limits | None:
+    """The limits of one matrix, None if no tiles are served in it; raises `ResourceNotFoundError` as `matrix_set` does."""
+    return next((limit for limit in limits(name) if limit.tileMatrix == matrix), None)
 
 
 def matrix_set_router(site: Site, pages: Pages) -> APIRouter:

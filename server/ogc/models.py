@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
-
-from server.tilejson import numbers
+from pydantic import BaseModel, Field, WithJsonSchema
 
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 RELATION = "http://www.opengis.net/def/rel/ogc/1.0/"
 
-Point = Annotated[tuple[float, float], numbers(2)]
+# Without `prefixItems`, which schemathesis and others do not know.
+Point = Annotated[
+    tuple[float, float], WithJsonSchema({"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2})
+]
 
 
 class Link(BaseModel):

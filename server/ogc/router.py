@@ -11,8 +11,8 @@ from server.ogc.landing import common_router, landing_router
 from server.ogc.maps import map_router
 from server.ogc.matrix_sets import matrix_set_router
 from server.ogc.site import Pages, Site
-from server.ogc.tiles import tile_router
-from server.ogc.tilesets import BASES, tileset_router
+from server.ogc.tiles import TILE_BASES, tile_router
+from server.ogc.tilesets import tileset_router
 from server.renderer import TileRenderer
 from server.settings import Settings
 
@@ -27,7 +27,7 @@ def ogc_router(settings: Settings, planet: Planet, renderer: TileRenderer, ready
         common_router(site, pages),
         matrix_set_router(site, pages),
         tileset_router(site, pages),
-        *(tile_router(site, renderer, ready, base, operation) for base, operation in BASES.items()),
+        *(tile_router(site, renderer, ready, base, operation) for base, operation in TILE_BASES.items()),
         map_router(site, renderer, encoder),
     ]
     router = APIRouter()

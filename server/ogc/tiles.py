@@ -12,16 +12,24 @@ from starlette.responses import Response
 
 from server.encode import MEDIA_TYPES
 from server.errors import TileAddressError, TileNotFoundError, responses
-from server.fastpath import ReadyTiles
+from server.fastpath import ReadyTiles, Resolver
 from server.ogc.conditional import answer_if_known
 from server.ogc.errors import OgcRoute, exception_response, exceptions
-from server.ogc.matrix_sets import MatrixSetId, limits
+from server.ogc.matrix_sets import MATRIX_SETS, MatrixSetId, limit_of, limits
 from server.ogc.negotiation import Offers, choose
 from server.ogc.site import Site, collection_of
 from server.renderer import STOPPING, TileRenderer
 from server.tilekey import MAX_ZOOM, TileKey, shorten
 from server.tiles import IMAGES, RESPONSE_HEADERS, TileResponse, while_connected
 
+# Where tiles lie, and the beginning of their operations' names. The dataset's and the collection's are the same tiles: there
+# is one collection. Both /tiles and /map/tiles are written of in 20-057 and 20-058.
+TILE_BASES = {
+    "/tiles": "tiles.dataset.map",
+    "/map/tiles": "map.dataset.map",
+    "/collections/{collectionId}/tiles": "tiles.collection.map",
+    "/collections/{collectionId}/map/tiles": "map.collection.map",
+}
 # The extension of each format by its name in `f`.
 EXTENSION = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 TILE_OFFERS: Offers = {name: MEDIA_TYPES[extension] for name, extension in EXTENSION.items()}
@@ -50,9 +58,9 @@ def tile_index(matrix_set: str, matrix: str, row: str, column: str) -> tuple[int
         TileNotFoundError: if there is no such matrix or tile.
         ResourceNotFoundError: if there is no such tile matrix set.
     """
-    known = limits(matrix_set)
-    inside = next((limit for limit in known if limit.tileMatrix == matrix), None)
+    inside = limit_of(matrix_set, matrix)
     if inside is None:
+        known = limits(matrix_set)
         raise TileNotFoundError(
             f"{matrix_set} has no matrix {shorten(matrix)} here; use {known[0].tileMatrix} to {known[-1].tileMatrix}."
         )
@@ -71,6 +79,25 @@ def tile_index(matrix_set: str, matrix: str, row: str, column: str) -> tuple[int
             )
         numbers.append(number)
     return int(matrix), numbers[0], numbers[1]
+
+
+def tile_resolver(planet: str) -> Resolver:
+    """Which tile a path and query mean for the fast path; those without `f` are for the route, which reads `Accept`."""
+    bases = "|".join(re.escape(base.replace("{collectionId}", planet)) for base in TILE_BASES)
+    address = re.compile(rf"(?:{bases})/({'|'.join(MATRIX_SETS)})/(0|[1-9]\d?)/(0|[1-9]\d{{0,6}})/(0|[1-9]\d{{0,6}})", re.ASCII)
+    formats = {f"f={name}".encode(): extension for name, extension in EXTENSION.items()}
+
+    def resolve(path: str, query: bytes) -> TileKey | None:
+        extension, match = formats.get(query), address.fullmatch(path)
+        if extension is None or match is None:
+            return None
+        inside = limit_of(match[1], match[2])
+        row, column = int(match[3]), int(match[4])
+        if inside is None or not (inside.minTileRow <= row <= inside.maxTileRow and column <= inside.maxTileCol):
+            return None
+        return TileKey(int(match[2]), column, row, extension, grid=match[1])
+
+    return resolve
 
 
 def tile_router(site: Site, renderer: TileRenderer, ready: ReadyTiles, base: str, operation: str) -> APIRouter:

@@ -11,17 +11,9 @@ from server.ogc.matrix_sets import LAST_MATRIX, MATRIX_SETS, MatrixSetId, limits
 from server.ogc.models import CRS84, RELATION, BoundingBox, CenterPoint, Layer, Link, Tileset, TilesetItem, Tilesets
 from server.ogc.negotiation import DOCUMENT, TILESET, VARY, DocumentFormat, TilesetFormat, choose
 from server.ogc.site import Pages, Site, add_document, collection_of
-from server.ogc.tiles import TILE_OFFERS
+from server.ogc.tiles import TILE_BASES, TILE_OFFERS
 from server.tilejson import MAX_LATITUDE, VERSION, TileJSON, tilejson
 
-# Where tiles lie, and the beginning of their operations' names. The dataset's and the collection's are the same
-# tiles: there is one collection. Both /tiles and /map/tiles are written for in 20-057 and 20-058.
-BASES = {
-    "/tiles": "tiles.dataset.map",
-    "/map/tiles": "map.dataset.map",
-    "/collections/{collectionId}/tiles": "tiles.collection.map",
-    "/collections/{collectionId}/map/tiles": "map.collection.map",
-}
 SCHEME = RELATION + "tiling-scheme"
 
 
@@ -65,7 +57,7 @@ class TilesetDocuments:
             mediaTypes=list(TILE_OFFERS.values()),
             crs=definition.crs,
             tileMatrixSetURI=definition.uri,
-            tileMatrixSetLimits=limits(name),
+            tileMatrixSetLimits=list(limits(name)),
             boundingBox=corners,
             centerPoint=CenterPoint(coordinates=(0.0, 20.0), crs=CRS84, tileMatrix="2"),
             layers=[
@@ -112,9 +104,9 @@ class TilesetDocuments:
 
 
 def tileset_router(site: Site, pages: Pages) -> APIRouter:
-    """Each of `BASES`, and `/{tileMatrixSetId}` below it."""
+    """Each of `TILE_BASES`, and `/{tileMatrixSetId}` below it."""
     router = APIRouter(tags=["OGC API"], route_class=OgcRoute)
-    for base, operation in BASES.items():
+    for base, operation in TILE_BASES.items():
         _add(router, site, pages, base, operation)
     return router
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import itertools
 from typing import Any
@@ -246,3 +247,26 @@ def test_crs84_tiles_are_cached_like_others(client: TestClient, readings: Readin
     assert first.headers["etag"] == again.headers["etag"] != client.get("/2/4/1.png").headers.get("etag")
     pixels = np.asarray(Image.open(io.BytesIO(first.content)))
     assert pixels.shape == (256, 256, 3)
+
+
+def test_crs84_tiles_outlive_a_restart(make_settings: MakeSettings, planet: Planet, readings: Readings) -> None:
+    address = "/wmts/1.0.0/earth/default/WorldCRS84Quad/3/2/7.webp"
+    answers = []
+    for _ in range(2):
+        with TestClient(create_app(make_settings(metatile=4), planet)) as client:
+            answers.append(client.get(address))
+    assert {answer.status_code for answer in answers} == {200}
+    assert answers[0].content == answers[1].content
+    assert len(readings.calls) == 1
+
+
+def test_crs84_tiles_asked_for_at_once_are_rendered_once(app: FastPath, readings: Readings) -> None:
+    renderer, key = app.api.state.renderer, TileKey(3, 9, 2, "png", grid=CRS84)
+
+    async def at_once() -> list[Any]:
+        return await asyncio.gather(*(renderer.tile(key) for _ in range(8)))
+
+    tiles = asyncio.run(at_once())
+    renderer.close()
+    assert len({id(tile) for tile in tiles}) == 1
+    assert len(readings.calls) == 1

@@ -19,7 +19,7 @@ from rasterio.errors import CRSError
 
 from model import Planet
 from model.grid import EARTH_CIRCUMFERENCE
-from server import warp
+from server import footprint, warp
 from server.errors import AreaError
 from server.tilekey import shorten
 
@@ -115,7 +115,7 @@ class Area:
                 )
         if self.crs.is_geographic and (self.miny < -90 or self.maxy > 90):
             raise AreaError("The box leaves the world: latitudes are from -90 to 90.")
-        if not warp.touches_world(self.crs, self.bounds, self.width, self.height):
+        if not footprint.touches_world(self.crs, self.bounds, self.width, self.height):
             raise AreaError("The box lies outside of the world, whose pixels reach from 85.0511 S to 85.0511 N.")
 
 
@@ -159,7 +159,7 @@ def parse_crs(text: str) -> CRS:
         usable = crs.is_geographic or crs.is_projected
     except CRSError:
         raise AreaError(f"PROJ does not know the CRS EPSG:{number}; use another, such as EPSG:3857.") from None
-    if not usable or not warp.reaches_mercator(crs):
+    if not usable or not footprint.reaches_mercator(crs):
         raise AreaError(f"EPSG:{number} is no CRS of a map of the Earth; use a geographic or projected one.")
     return crs
 
@@ -168,12 +168,12 @@ def world_width(crs: CRS) -> float | None:
     """How far apart in x a place and its next copy are, or None where there are no copies."""
     if crs.is_geographic:
         return 2 * math.pi / float(crs.units_factor[1])
-    return EARTH_CIRCUMFERENCE if warp.is_mercator(crs) else None
+    return EARTH_CIRCUMFERENCE if footprint.is_mercator(crs) else None
 
 
 def zoom_of(area: Area) -> int:
     """The first zoom, 0 to 20, whose pixels are at least as fine as the area's; 20 where none is."""
-    return warp.finest_zoom(area.crs, area.bounds, area.width, area.height)
+    return footprint.finest_zoom(area.crs, area.bounds, area.width, area.height)
 
 
 def paint(planet: Planet, area: Area, zoom: int | None = None) -> Iterator[tuple[int, int, GeoImage] | None]:

@@ -12,7 +12,7 @@ from rasterio.crs import CRS
 from model.grid import EARTH_CIRCUMFERENCE, MAX_LATITUDE, MAX_ZOOM, world_size
 from server.area import Area, parse_crs, world_width
 from server.errors import AreaError, AreaTooLargeError, ParameterError
-from server.warp import is_mercator
+from server.footprint import is_mercator
 
 MAX_PIXELS = 1 << 24
 """Most pixels answered at once: 16 megapixels, 4096 x 4096."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -36,6 +38,19 @@ async def paint_area(renderer: TileRenderer, area: Area, zoom: int | None = None
             return True
         return False
 
-    while await renderer.work(step, f"an area of {area.width} x {area.height} pixels"):
+    name = f"an area of {area.width} x {area.height} pixels"
+    while await _until_left(renderer.work(step, name)):
         pass
     return GeoImage(pixels, mask, area.transform, area.crs)
+
+
+async def _until_left(work: Coroutine[Any, Any, bool]) -> bool:
+    """The result of `work`, which ignores being cancelled once it runs; who waits for it here does not."""
+    task = asyncio.create_task(work)
+    # Nobody may be there any more to look at its error.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise

@@ -9,26 +9,20 @@ antimeridian. Maps that lie on Mercator's pixels at some zoom are copied.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj import CRS as ProjCRS
-from pyproj import Transformer
-from pyproj.exceptions import ProjError
 from rasterio.crs import CRS
-from rasterio.errors import RasterioError
 from rasterio.warp import Resampling, reproject
 from rasterio.warp import transform as gdal_transform
 
 from model import Planet
 from model.grid import EARTH_CIRCUMFERENCE, MAX_ZOOM, world_size
+from server.footprint import Bounds, Floats, Footprint, is_mercator, measure, to_worlds, turned, wrapped, zoom_for
 
 PIECE = 512
 """Side of a piece in pixels."""
@@ -36,134 +30,14 @@ LEAST = 128
 """Side of the parts that a piece is never divided below, however unevenly its map is scaled."""
 UNEVEN = 2.2
 """A piece whose pixels differ more than so is warped in quarters, for GDAL's kernel has one width per call."""
-STEP = 16
-"""Most pixels between two points of the grid that measures a piece."""
 TURN_SECONDS = 0.5
 """After so long a piece lets others have the thread."""
 MOST_SOURCE = 1 << 24
 """Most planet pixels that are read for one piece; where more would be needed, a coarser zoom is read."""
 CUBIC_REACH = 2
 HALF = EARTH_CIRCUMFERENCE / 2
-Bounds = tuple[float, float, float, float]
-Floats = NDArray[np.float64]
 Image = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Pixels uint8 [h, w, 3] and mask uint8 [h, w]."""
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """Where a piece lies in Web Mercator, in worlds (1 = its side): x from `centre`, itself from 180 W, y from the north.
-
-    `x`, `y`: [rows, columns] of the points, NaN where there is no such place; `step` pixels between two points. `finest`:
-    worlds per pixel where and in which direction the pixels are smallest (its lowest twentieth left out). `scale`: worlds
-    per pixel along x and y, typically; `uneven`: how much they vary, largest by smallest.
-    """
-
-    x: Floats
-    y: Floats
-    centre: float
-    finest: float
-    scale: tuple[float, float]
-    uneven: float
-
-    @property
-    def valid(self) -> NDArray[np.bool_]:
-        """Which points lie in the square world."""
-        inside: NDArray[np.bool_] = np.isfinite(self.x) & (self.y >= 0) & (self.y <= 1)
-        return inside
-
-
-@lru_cache(256)
-def is_mercator(crs: CRS) -> bool:
-    """Whether `crs` is EPSG:3857 itself."""
-    return bool(crs == CRS.from_epsg(3857))
-
-
-def reaches_mercator(crs: CRS) -> bool:
-    """Whether PROJ and GDAL can turn `crs` into Web Mercator at all."""
-    try:
-        _transformer(crs)
-        _turned(0.0)
-        gdal_transform(CRS.from_epsg(3857), crs, [0.0], [0.0])
-    except (ProjError, RasterioError, ValueError):
-        return False
-    except Exception as error:  # GDAL's CPLE errors, of no common public class; a point out of the domain is fine
-        return "PROJ" in str(error) or "outside of projection domain" in str(error)
-    return True
-
-
-def _transformer(crs: CRS) -> Transformer:
-    return _transformer_of(crs, threading.get_ident())
-
-
-@lru_cache(64)
-def _transformer_of(crs: CRS, _: int) -> Transformer:
-    # One for each thread, for two must not use the same.
-    return Transformer.from_crs(ProjCRS.from_user_input(crs.to_wkt()), ProjCRS.from_epsg(3857), always_xy=True)
-
-
-def _to_worlds(crs: CRS, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Points of `crs` as worlds from the left and from the top; NaN where there is none."""
-    if is_mercator(crs):
-        east, north = x, y
-    else:
-        east, north = _transformer(crs).transform(x, y, errcheck=False)
-    good = np.isfinite(east) & np.isfinite(north)
-    left = np.where(good, np.where(good, east, 0) / EARTH_CIRCUMFERENCE + 0.5, np.nan)
-    top = np.where(good, 0.5 - np.where(good, north, 0) / EARTH_CIRCUMFERENCE, np.nan)
-    return left, top
-
-
-def _wrapped(x: Floats) -> Floats:
-    """Worlds, taken to -0.5 to 0.5."""
-    return x - np.round(x)
-
-
-def measure(crs: CRS, bounds: Bounds, width: int, height: int, most: int = PIECE // STEP) -> Footprint:
-    """Where the piece of `width` x `height` pixels in `bounds` lies."""
-    minx, miny, maxx, maxy = bounds
-    columns, rows = (min(max(-(-side // STEP), 4), most) for side in (width, height))
-    grid_x, grid_y = np.meshgrid(np.linspace(minx, maxx, columns + 1), np.linspace(maxy, miny, rows + 1))
-    x, y = _to_worlds(crs, grid_x, grid_y)
-    inside = np.isfinite(x) & (y >= 0) & (y <= 1)
-    use = inside if inside.any() else np.isfinite(x)
-    if use.any():
-        # The mean direction; where all directions occur alike any meridian is as good.
-        turn = np.exp(2j * np.pi * x[use]).mean()
-        centre = float(np.angle(turn) / (2 * np.pi)) if abs(turn) > 1e-6 else 0.0
-    else:
-        centre = 0.0
-    x = _wrapped(x - centre)
-    with np.errstate(all="ignore"):
-        across = np.stack([_wrapped(np.diff(x, axis=1)), np.diff(y, axis=1)])[:, :-1] * columns / width
-        down = np.stack([_wrapped(np.diff(x, axis=0)), np.diff(y, axis=0)])[:, :, :-1] * rows / height
-        # Singular values of the 2 x 2 matrix [across down].
-        square = (across**2).sum(0) + (down**2).sum(0)
-        area = np.abs(across[0] * down[1] - across[1] * down[0])
-        smaller = np.sqrt(np.maximum(square - np.sqrt(np.maximum(square**2 - 4 * area**2, 0)), 0) / 2)
-        along = np.sqrt(across**2 + down**2)
-        inner = use[:-1, :-1] & np.isfinite(smaller) & (smaller > 0)
-    if not inner.any():
-        return Footprint(x, y, centre, 1.0, (1.0, 1.0), 1.0)
-    finest = float(np.quantile(smaller[inner], 0.05))
-    along = np.maximum(along[:, inner], finest / 16)
-    scale, uneven = np.exp(np.log(along).mean(1)), float((along.max(1) / along.min(1)).max())
-    return Footprint(x, y, centre, finest, (float(scale[0]), float(scale[1])), uneven)
-
-
-def finest_zoom(crs: CRS, bounds: Bounds, width: int, height: int) -> int:
-    """The first zoom whose pixels are at least as fine as those of the map, 0 to 20."""
-    return _zoom_for(measure(crs, bounds, width, height, 64).finest)
-
-
-def _zoom_for(finest: float) -> int:
-    # A little tolerance, for resolutions that are written with few digits.
-    return min(max(math.ceil(-math.log2(finest * 256) - 0.002), 0), MAX_ZOOM)
-
-
-def touches_world(crs: CRS, bounds: Bounds, width: int, height: int) -> bool:
-    """Whether anything of the square world is in `bounds`."""
-    return bool(measure(crs, bounds, max(width, 64 * STEP), max(height, 64 * STEP), 64).valid.any())
 
 
 def pieces(crs: CRS, bounds: Bounds, width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
@@ -208,7 +82,7 @@ def warp(planet: Planet, crs: CRS, bounds: Bounds, width: int, height: int, zoom
         yield from _in_quarters(planet, crs, bounds, width, height, zoom)
         return
     # One zoom more than this piece needs is as good as any finer one that another part of the map may need.
-    zoom = min(zoom, _zoom_for(found.finest) + 1)
+    zoom = min(zoom, zoom_for(found.finest) + 1)
     while True:
         left, top, right, bottom = _source_window(crs, bounds, found, zoom)
         if zoom == 0 or (right - left) * (bottom - top) <= MOST_SOURCE:
@@ -225,7 +99,7 @@ def warp(planet: Planet, crs: CRS, bounds: Bounds, width: int, height: int, zoom
         np.ascontiguousarray(source.transpose(2, 0, 1)),
         pixels,
         src_transform=Affine(unit, 0, left * unit, 0, -unit, HALF - top * unit),
-        src_crs=_turned(origin / size * 360 - 180),
+        src_crs=turned(origin / size * 360 - 180),
         dst_transform=Affine((bounds[2] - bounds[0]) / width, 0, bounds[0], 0, (bounds[1] - bounds[3]) / height, bounds[3]),
         dst_crs=crs,
         resampling=Resampling.cubic,
@@ -267,7 +141,7 @@ def _source_window(crs: CRS, bounds: Bounds, found: Footprint, zoom: int) -> tup
     size = world_size(zoom)
     x, y = found.x * size, np.clip(found.y, 0, 1) * size
     with np.errstate(all="ignore"):
-        jumps_x = [_wrapped(np.diff(found.x, axis=axis)) * size for axis in (0, 1)]
+        jumps_x = [wrapped(np.diff(found.x, axis=axis)) * size for axis in (0, 1)]
         jumps_y = [np.diff(y, axis=axis) for axis in (0, 1)]
         bulge_x, bulge_y = (max(_largest(jump) for jump in jumps) / 2 for jumps in (jumps_x, jumps_y))
     shift = _disagreement(crs, bounds, found) * size
@@ -298,7 +172,7 @@ def _disagreement(crs: CRS, bounds: Bounds, found: Footprint) -> float:
     except Exception:  # GDAL's CPLE errors have no common public class
         return 0.0
     at = east / EARTH_CIRCUMFERENCE + 0.5 - found.centre, 0.5 - north / EARTH_CIRCUMFERENCE
-    off = np.hypot(_wrapped(np.asarray(at[0] - found.x[row, column])), at[1] - found.y[row, column])
+    off = np.hypot(wrapped(np.asarray(at[0] - found.x[row, column])), at[1] - found.y[row, column])
     return float(off) if off < 1e-3 else 0.0
 
 
@@ -310,16 +184,8 @@ def _mask(crs: CRS, bounds: Bounds, width: int, height: int, found: Footprint, s
     minx, miny, maxx, maxy = bounds
     xs = minx + (np.arange(width) + 0.5) * ((maxx - minx) / width)
     ys = maxy - (np.arange(height) + 0.5) * ((maxy - miny) / height)
-    x, y = _to_worlds(crs, *np.meshgrid(xs, ys))
+    x, y = to_worlds(crs, *np.meshgrid(xs, ys))
     return np.where(np.isfinite(x) & (y >= 0) & (y <= 1), np.uint8(255), np.uint8(0))
-
-
-@lru_cache(64)
-def _turned(longitude: float) -> CRS:
-    """Web Mercator about another meridian."""
-    return CRS.from_string(
-        f"+proj=merc +a=6378137 +b=6378137 +lat_ts=0 +lon_0={longitude!r} +x_0=0 +y_0=0 +k=1 +units=m +nadgrids=@null +no_defs"
-    )
 
 
 def _read(planet: Planet, zoom: int, x: int, y: int, out: NDArray[np.uint8]) -> Iterator[None]:

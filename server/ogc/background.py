@@ -15,8 +15,8 @@ from pyproj import Transformer
 
 from server.area import Area, GeoImage
 from server.errors import ParameterError
+from server.footprint import is_mercator
 from server.tilekey import shorten
-from server.warp import is_mercator
 
 WHITE = (255, 255, 255)
 HEXADECIMAL = re.compile(r"(?:0x|#)?(?:[0-9a-f]{2})?([0-9a-f]{6})", re.IGNORECASE | re.ASCII)

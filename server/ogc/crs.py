@@ -13,9 +13,9 @@ from rasterio.crs import CRS
 from server.area import parse_crs
 from server.box_request import transform_bounds
 from server.errors import AreaError
+from server.footprint import is_mercator
 from server.ogc.models import CRS84
 from server.tilejson import MAX_LATITUDE
-from server.warp import is_mercator
 
 Box = tuple[float, float, float, float]
 EPSG = "http://www.opengis.net/def/crs/EPSG/0/"

@@ -223,7 +223,16 @@ def test_bad_json_and_unknown_jobs(client: TestClient) -> None:
     for text in (b"{bad", b"", b"\xff", b'{"bbox": [NaN, 0, 1, 1], "zoom": 1}', b'{"bbox": [0, 0, 1e999, 1], "zoom": 1}'):
         answer = client.post("/exports", content=text, headers=headers)
         assert (answer.status_code, list(answer.json())) == (422, ["detail"]), text
-    for path in ("/exports/nothing", "/exports/nothing/events", "/exports/nothing/file", "/exports/..%2f..%2fetc"):
+    plain = client.post("/exports", content=json.dumps(EUROPE), headers={"content-type": "text/plain"})
+    assert plain.status_code == 422
+    assert "application/json" in plain.json()["detail"]
+    for path in (
+        "/exports/nothing",
+        "/exports/nothing/events",
+        "/exports/nothing/file",
+        "/exports/..%2f..%2fetc",
+        f"/exports/{'a' * 999}",
+    ):
         assert client.get(path).status_code == client.head(path).status_code == 404
     assert client.delete("/exports/nothing").status_code == 404
     other = client.put("/exports")

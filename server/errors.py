@@ -212,8 +212,9 @@ def add_error_handlers(app: FastAPI) -> None:
         if first["type"] == "json_invalid":
             return error_response(422, f"The body is no valid JSON: {first['ctx']['error']} at character {first['loc'][-1]}.")
         name = ".".join(str(part) for part in first["loc"][1:])
-        subject = f"The parameter {name}" if name else "The body"
-        return error_response(422, f"{subject} is malformed: {first['msg']}.")
+        if not name:
+            return error_response(422, "The body must be a JSON object, sent with Content-Type: application/json.")
+        return error_response(422, f"The parameter {name} is malformed: {first['msg']}.")
 
     async def unforeseen(request: Request, error: Exception) -> Response:
         # Starlette raises the error again once this is sent, and uvicorn logs it with its traceback.

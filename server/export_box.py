@@ -75,6 +75,8 @@ def _outward(low: float, high: float) -> tuple[int, int]:
 def _to_degrees(box: Box, name: str) -> Box:
     try:
         crs = CRS.from_user_input(name)
+        if not (crs.is_geographic or crs.is_projected):
+            raise ValueError(f"{name} is no CRS of a map")
     except (RasterioError, ValueError) as error:
         raise ExportRequestError(
             f"The bbox_crs {shorten(name)} is not known; use a code such as EPSG:3857, EPSG:32632 or OGC:CRS84."

@@ -27,13 +27,5 @@ class DiskFullError(Exception):
     """The disk has no room for the export, found before its start or in its midst."""
 
 
-class RangeNotSatisfiableError(Exception):
-    """No byte that a Range header asks for is in the file; `size` is the file's, in bytes."""
-
-    def __init__(self, sentence: str, size: int) -> None:
-        super().__init__(sentence)
-        self.size = size
-
-
 class ExportStoppedError(Exception):
     """The export was told to stop before it was finished; what it has written stays."""

@@ -29,7 +29,7 @@ from server.links import public_url
 from server.renderer import TileRenderer
 from server.settings import Settings
 
-Id = Annotated[str, Path(description="the id that POST /exports answered", max_length=64)]
+Id = Annotated[str, Path(description="the id that POST /exports answered")]
 NO_STORE = {"cache-control": "no-store"}
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 FILE_HEADERS = {

@@ -6,13 +6,8 @@ import errno
 import json
 import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,11 +19,8 @@ from rio_cogeo.cogeo import cog_validate
 from starlette.testclient import TestClient
 
 from model import Planet
-from model.base import default_cache_dir
 from server import export_jobs
-from server.app import create_app
 from server.export_file import parse_ranges
-from tests.conftest import MakeSettings
 
 ROOT = Path(__file__).parents[1]
 EUROPE = {"bbox": [-10, 35, 30, 60], "zoom": 4}
@@ -223,7 +215,16 @@ def test_bad_json_and_unknown_jobs(client: TestClient) -> None:
     for text in (b"{bad", b"", b"\xff", b'{"bbox": [NaN, 0, 1, 1], "zoom": 1}', b'{"bbox": [0, 0, 1e999, 1], "zoom": 1}'):
         answer = client.post("/exports", content=text, headers=headers)
         assert (answer.status_code, list(answer.json())) == (422, ["detail"]), text
-    for path in ("/exports/nothing", "/exports/nothing/events", "/exports/nothing/file", "/exports/..%2f..%2fetc"):
+    plain = client.post("/exports", content=json.dumps(EUROPE), headers={"content-type": "text/plain"})
+    assert plain.status_code == 422
+    assert "application/json" in plain.json()["detail"]
+    for path in (
+        "/exports/nothing",
+        "/exports/nothing/events",
+        "/exports/nothing/file",
+        "/exports/..%2f..%2fetc",
+        f"/exports/{'a' * 999}",
+    ):
         assert client.get(path).status_code == client.head(path).status_code == 404
     assert client.delete("/exports/nothing").status_code == 404
     other = client.put("/exports")
@@ -281,90 +282,3 @@ def test_a_disk_that_fills_fails_the_job_and_leaves_nothing(
     answer = client.get(f"/exports/{job['id']}/file")
     assert answer.status_code == 409
     assert "free some space" in answer.json()["detail"]
-
-
-def test_jobs_outlive_the_application(make_settings: MakeSettings, planet: Planet) -> None:
-    settings = make_settings()
-    with TestClient(create_app(settings, planet)) as client:
-        done, cut = start(client, **EUROPE)["id"], start(client, **{**WORLD, "format": "mbtiles"})["id"]
-        finish(client, done)
-        # The application stops here, with the second job in its midst.
-    (settings.cache_dir / "exports" / "broken").mkdir()
-    (settings.cache_dir / "exports" / "broken" / "job.json").write_text("{")
-    with TestClient(create_app(settings, planet)) as client:
-        assert client.get(f"/exports/{done}").json()["state"] == "done"
-        assert finish(client, cut)["percent"] == 100
-        assert len(client.get("/exports").json()["exports"]) == 2
-
-
-def test_a_job_of_another_planet_fails_with_a_reason(make_settings: MakeSettings, planet: Planet, held: None) -> None:
-    settings = make_settings()
-    with TestClient(create_app(settings, planet)) as client:
-        name = start(client, **EUROPE)["id"]
-    path = settings.cache_dir / "exports" / name / "job.json"
-    path.write_text(path.read_text().replace(planet.identity, "another"))
-    with pytest.MonkeyPatch.context() as unheld:
-        unheld.setattr(export_jobs.ExportJobs, "_next", _first_queued)
-        with TestClient(create_app(settings, planet)) as client:
-            assert "changed" in str(finish(client, name, "failed")["error"])
-
-
-def _first_queued(self: export_jobs.ExportJobs) -> Any:
-    return next((job for job in self.all() if job.state == "queued"), None)
-
-
-class Served:
-    """`metaearth serve` in a process of its own, to be killed."""
-
-    def __init__(self, cache: Path) -> None:
-        environment = {**os.environ, "METAEARTH_CACHE_DIR": str(cache), "METAEARTH_STEPS": "1"}
-        command = [sys.executable, "-m", "server.cli", "serve", "--port", "0"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
-        assert self.process.stdout is not None
-        self.process.stdout.readline()
-        found = re.search(r"http://[\d.:]+", self.process.stdout.readline())
-        assert found is not None
-        self.address = found[0]
-
-    def ask(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.address + path, data, {"content-type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
-
-    def end(self, how: signal.Signals) -> None:
-        self.process.send_signal(how)
-        self.process.communicate(timeout=60)
-
-
-def test_a_job_survives_kill_9(tmp_path: Path, planet: Planet) -> None:
-    """The server dies without a word in the midst of an export; the next one finishes it, to the exact pixel."""
-    for path in default_cache_dir().glob("base-*"):
-        shutil.copy(path, tmp_path)  # spares both servers the base picture's reprojection
-    server = Served(tmp_path)
-    job = server.ask("/exports", {**WORLD, "tile_format": "png"})
-    try:
-        end = time.monotonic() + PATIENCE_S
-        while not 30 < server.ask(f"/exports/{job['id']}")["percent"] < 100:
-            assert time.monotonic() < end
-            time.sleep(0.02)
-    finally:
-        server.end(signal.SIGKILL)
-    folder = tmp_path / "exports" / job["id"]
-    assert json.loads((folder / "job.json").read_text())["state"] == "running"
-    assert not (folder / "export.tif").exists()
-    server = Served(tmp_path)
-    try:
-        end = time.monotonic() + PATIENCE_S
-        while (now := server.ask(f"/exports/{job['id']}"))["state"] != "done":
-            assert now["state"] in ("queued", "running"), now
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        assert now["links"]["file"].startswith(server.address)
-    finally:
-        server.end(signal.SIGTERM)
-    assert cog_validate(str(folder / "export.tif"), strict=True)[0]
-    with rasterio.open(folder / "export.tif") as file:
-        y = (4096 - file.height) // 2
-        assert np.array_equal(file.read().transpose(1, 2, 0), planet.read(4, 0, y, 4096, file.height))
-    assert not (folder / "work").exists()

@@ -122,6 +122,7 @@ def test_a_resolution_takes_the_zoom_that_is_as_fine() -> None:
         ((0, 86, 10, 89), {"zoom": 1}, "Mercator ends"),
         ((0, 0, 1, 1), {"zoom": 1, "bbox_crs": "EPSG:999999"}, "bbox_crs"),
         ((0, 0, 1, 1), {"zoom": 1, "bbox_crs": "nonsense"}, "bbox_crs"),
+        ((0, 0, 1, 1), {"zoom": 1, "bbox_crs": "EPSG:5773"}, "bbox_crs"),
         ((10, 0, 1, 1), {"zoom": 1, "bbox_crs": "EPSG:3857"}, "inverted"),
         ((9e9, 0, 9.1e9, 1), {"zoom": 1, "bbox_crs": "EPSG:3857"}, "outside of the world"),
         ((4e9, 5e6, 5e9, 5.1e6), {"zoom": 1, "bbox_crs": "EPSG:32632"}, "32632"),

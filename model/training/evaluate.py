@@ -75,7 +75,7 @@ class EvaluateConfig:
     @property
     def chosen_crops(self) -> int:
         """``crops`` or their default."""
-        return self.crops or (12 if self.quick else 32)
+        return self.crops or (8 if self.quick else 32)
 
 
 class Evaluation:
@@ -116,8 +116,8 @@ class Evaluation:
                 for depth in (1, 2, 3):
                     tasks.append((f"{at}, {depth} stages", partial(self._drift, reference, candidate, depth)))
             if "variety" in parts:
-                count = 6 if config.quick else 16
-                args = (report, reference, candidate, self.world_steps, count)
+                count, seeds = (4, 2) if config.quick else (16, 4)
+                args = (report, reference, candidate, self.world_steps, count, seeds)
                 tasks.append((f"{at}, seeds", partial(measure_diversity, *args)))
         for candidate in self.candidates:
             if "variety" in parts:
@@ -128,7 +128,8 @@ class Evaluation:
             if parts & {"world", "seams", "purity", "cost"}:
                 tasks += self._world_tasks(World(candidate, self.world_steps), parts)
         if "checks" in parts:
-            tasks.append(("measures", partial(check_the_measures, report, self.pictures, config.seed + 1, out)))
+            every = 3 if config.quick else 1
+            tasks.append(("measures", partial(check_the_measures, report, self.pictures, config.seed + 1, out, every)))
         return tasks
 
     def _world_tasks(self, world: World, parts: set[str]) -> list[Task]:
@@ -136,7 +137,7 @@ class Evaluation:
         label = world.candidate.label
         tasks: list[Task] = []
         if "world" in parts:
-            places = world.places(2 if config.quick else 6)
+            places = world.places(1 if config.quick else 6)
             tasks += [(f"{label} {place.name}", partial(world.descend, place)) for place in places]
             tasks.append((f"{label} from base", partial(measure_base_chain, report, self.references, world)))
             tasks.append((f"{label} strips", partial(draw_strips, world, config.out)))
@@ -144,12 +145,13 @@ class Evaluation:
                 tasks.append((f"{label} all zooms", partial(draw_all_zooms, world, config.out)))
         if "seams" in parts:
             real = [reference.real for reference in self.references]
-            blocks = 5 if config.quick else 10
+            blocks = 4 if config.quick else 10
             tasks.append((f"{label} seams", partial(measure_seams, report, world, blocks, real)))
         if "purity" in parts:
-            tasks.append((f"{label} determinism", partial(measure_purity, report, world)))
+            steps = 1 if config.quick else world.steps
+            tasks.append((f"{label} determinism", partial(measure_purity, report, world.candidate, steps)))
         if "cost" in parts:
-            zooms = (8, 12, 16) if config.quick else (6, 8, 10, 12, 16, 20)
+            zooms = (8, 16) if config.quick else (6, 8, 10, 12, 16, 20)
             tasks.append((f"{label} cost", partial(measure_cost, report, world, zooms)))
         return tasks
 

@@ -65,8 +65,9 @@ def kurtosis_gap(a: Description, b: Description) -> float:
 
 def kernel_distance(a: Description, b: Description) -> float:
     """M4: kernel inception distance (arXiv 1801.01401, unbiased, cubic kernel, times 100) on our own features."""
-    scale = torch.cat([a.features, b.features]).std(0).clamp(min=1e-6)
-    x, y = a.features / scale, b.features / scale
+    # Centred: the cubic kernel would otherwise see little but the features' common mean.
+    scale, middle = b.features.std(0).clamp(min=1e-6), b.features.mean(0)
+    x, y = ((features - middle) / scale for features in (a.features, b.features))
     xx, yy, xy = (((u @ v.T) / x.shape[1] + 1) ** 3 for u, v in ((x, x), (y, y), (x, y)))
     m, n = len(x), len(y)
     within = (xx.sum() - xx.diagonal().sum()) / max(m * (m - 1), 1) + (yy.sum() - yy.diagonal().sum()) / max(n * (n - 1), 1)
@@ -109,9 +110,9 @@ MEASURES = {
 
 
 def normalised(value: float, floor: float, ceiling: float) -> float:
-    """(value - floor) / (ceiling - floor): 0 like other real imagery, 1 no detail. NaN where bicubic is no further from real
-    imagery than other real imagery is, so that nothing can be told."""
-    return (value - floor) / (ceiling - floor) if ceiling > 1.1 * floor and ceiling - floor > 1e-6 else math.nan
+    """(value - floor) / (ceiling - floor): 0 like other real imagery, 1 no detail. NaN where bicubic is hardly further from
+    real imagery than other real imagery is, so that nothing can be told."""
+    return (value - floor) / (ceiling - floor) if ceiling - floor > max(0.3 * abs(floor), 1e-6) else math.nan
 
 
 def _luminance(a: Pictures) -> NDArray[np.float64]:

@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,10 @@ _PLACES = ((7.85, 46.35, 6), (10.6, 45.1, 8), (-63.2, -4.6, 10), (179.999, -16.5
 """Longitude, latitude and zoom of the windows hashed; one is on the antimeridian."""
 
 
-def purity(opened: Callable[[], Planet], weights: Path | None, steps: int, device: str) -> dict[str, float | str]:
+def purity(weights: Path | None, steps: int, device: str) -> dict[str, float | str]:
     """Hashes of the same windows on a fresh planet, on another in reverse order after other reads, and in another process;
-    and the largest difference E, in grey levels, between windows that overlap.
-
-    ``opened`` opens a planet with nothing cached.
-    """
-    first, second = opened(), opened()
+    and the largest difference E, in grey levels, between windows that overlap."""
+    first, second = (open_planet(steps=steps, weights=weights, device=device) for _ in range(2))
     forwards = _windows(first)
     # The second planet comes to the same pixels by larger windows around them, the last place first.
     error = 0

@@ -19,9 +19,13 @@ class Table:
     note: str
     keys: tuple[str, ...]
     cells: dict[tuple[str, ...], Row] = field(default_factory=dict)
+    columns: list[str] = field(default_factory=list)
+    """Names of the columns of values, in the order in which they came."""
 
     def put(self, key: tuple[str, ...], column: str, value: float) -> None:
         """Set one cell."""
+        if column not in self.columns:
+            self.columns.append(column)
         self.cells.setdefault(key, {})[column] = value
 
     def put_all(self, key: tuple[str, ...], column: str, values: Row) -> None:
@@ -40,11 +44,6 @@ class Table:
                 if values and column not in skip:
                     means.setdefault((label, *name), {})[column] = sum(values) / len(values)
         self.cells = means | self.cells
-
-    @property
-    def columns(self) -> list[str]:
-        """Names of the columns of values, in the order in which they came."""
-        return list(dict.fromkeys(column for row in self.cells.values() for column in row))
 
     def markdown(self) -> str:
         """The table under its title."""

@@ -151,11 +151,10 @@ def measure_seams(report: Report, world: World, blocks: int, real: list[Pictures
         table.put((f"M5 {name}", "all"), "real", seams(flat)[name])
 
 
-def measure_purity(report: Report, world: World) -> None:
+def measure_purity(report: Report, candidate: Candidate, steps: int) -> None:
     """M8, and E of M5."""
-    candidate = world.candidate
     table = _planet_table(report)
-    for name, value in purity(world.fresh, candidate.path, world.steps, str(candidate.compute.device)).items():
+    for name, value in purity(candidate.path, steps, str(candidate.compute.device)).items():
         if isinstance(value, float):
             table.put((name, "five places"), candidate.label, value)
         else:

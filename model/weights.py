@@ -57,8 +57,9 @@ def load_weights(path: Path | None = None) -> Weights:
     if metadata.get("format") != FORMAT:
         raise WeightsError(f"The weights file {path} is not of the format {FORMAT}; use one made by `metaearth train`.")
     try:
-        denoiser = Denoiser(DenoiserConfig(**json.loads(metadata["config"])))
-        denoiser.load_state_dict(state)
+        with torch.device("meta"):  # random numbers for seven million weights would take longer than reading them
+            denoiser = Denoiser(DenoiserConfig(**json.loads(metadata["config"])))
+        denoiser.load_state_dict(state, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"The weights file {path} does not fit the denoiser ({reason}); restore or replace it.") from error

@@ -23,6 +23,13 @@ from server.area import Area, read_area
 from server.fastpath import FastPath
 from tests.conftest import Readings
 
+
+@pytest.fixture
+def client(shared_client: TestClient) -> TestClient:
+    """One application for all: nothing here depends on what is cached."""
+    return shared_client
+
+
 HALF = EARTH_CIRCUMFERENCE / 2
 TRIANGLE = {"type": "Polygon", "coordinates": [[[-10, 40], [30, 40], [10, 60], [-10, 40]]]}
 
@@ -229,7 +236,7 @@ def test_mistakes_get_a_sentence(client: TestClient, path: str, status: int, wor
     ("body", "word"),
     [
         ("{", "no valid JSON"),
-        ("[]", "malformed"),
+        ("[]", "JSON object"),
         ("{}", "bbox is missing"),
         ('{"bbox": [0, 0, 1]}', "bbox"),
         ('{"bbox": [0, 0, NaN, 1]}', "finite"),

@@ -10,6 +10,13 @@ from server.errors import NotAcceptableError
 from server.fastpath import FastPath
 from tests.test_server_variants import silence
 
+
+@pytest.fixture
+def client(shared_client: TestClient) -> TestClient:
+    """One application for all: nothing here depends on what is cached."""
+    return shared_client
+
+
 CHROME = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
 SAFARI = "image/webp,image/avif,image/jxl,image/heic,video/*;q=0.8,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5"
 CASES = [

@@ -11,6 +11,13 @@ from model import ModelError, Planet
 from server.errors import STATUS
 from tests.conftest import Readings
 
+
+@pytest.fixture
+def client(shared_client: TestClient) -> TestClient:
+    """One application for all: nothing here depends on what is cached."""
+    return shared_client
+
+
 BAD = [
     ("/21/0/0.png", 404),
     ("/-1/0/0.png", 404),

@@ -19,6 +19,13 @@ from server.app import create_app
 from server.wms_request import negotiate
 from tests.conftest import MakeSettings, Readings
 
+
+@pytest.fixture
+def client(shared_client: TestClient) -> TestClient:
+    """One application for all: nothing here depends on what is cached."""
+    return shared_client
+
+
 HALF = EARTH_CIRCUMFERENCE / 2
 mapproxy = pytest.importorskip("mapproxy", reason="MapProxy, whose tests hold the OGC schemas, is not installed")
 SCHEMAS = Path(mapproxy.__file__).parent / "test" / "schemas" / "wms"

@@ -14,6 +14,12 @@ from tests.ows_schemas import exception
 from tests.test_wmts import GET_TILE, METADATA, REST, tile
 
 
+@pytest.fixture
+def client(shared_client: TestClient) -> TestClient:
+    """One application for all: nothing here depends on what is cached."""
+    return shared_client
+
+
 @pytest.mark.parametrize("name", [name for name in GET_TILE if name != "request"])
 @pytest.mark.parametrize("value", [None, ""])
 def test_a_missing_parameter_is_named(client: TestClient, name: str, value: str | None) -> None:

@@ -116,7 +116,7 @@ class Rates:
         size = weight / (SAMPLE * SAMPLE) * plan.pixels * measured.weight.get(_kind(plan), 1.0)
         blocks = evaluations(plan, planet.base_zoom)
         seconds = blocks * (measured.block or 0.0) + plan.pixels * (measured.pixel + encoding)
-        return Estimate(plan.pixels, plan.tiles, blocks, int(size) + 16384, round(seconds, 1))
+        return Estimate(plan.pixels, plan.tiles, blocks, int(size) + 16384, float(f"{seconds:.3g}"))
 
     def finished(self, plan: ExportPlan, promised: int, size: int) -> None:
         """Learns from an export that took `size` bytes where `promised` were expected, and keeps all on disk."""

@@ -14,9 +14,14 @@ from torch import Tensor
 
 from model.denoiser import Denoiser, DenoiserConfig
 from model.errors import WeightsError
+from model.sampler import TUNED_CARRY
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "earth.safetensors"
+TUNED_WEIGHTS: dict[int | None, Path] = {}
+"""By sampler steps: the weights that ship tuned for them."""
 FORMAT = "metaearth-denoiser-1"
+TUNED_STEPS = "tuned_steps"
+"""In the metadata: the numbers of sampler steps, by blanks, that `model.training.energy` has tuned the weights for."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,10 @@ class Weights:
     path: Path
     digest: str
     metadata: dict[str, str]
+
+    def carry(self, steps: int) -> float | None:
+        """The sampler's carry at ``steps``: none at those the weights are tuned for, else None, the sampler's own choice."""
+        return TUNED_CARRY if str(steps) in self.metadata.get(TUNED_STEPS, "").split() else None
 
 
 def save_weights(path: Path, state: dict[str, Tensor], config: DenoiserConfig, provenance: dict[str, str]) -> None:
@@ -39,9 +48,9 @@ def save_weights(path: Path, state: dict[str, Tensor], config: DenoiserConfig, p
     partial.replace(path)
 
 
-def load_weights(path: Path | None = None) -> Weights:
-    """Load a weights file (the one that ships by default). Raises `WeightsError` if it is missing or broken."""
-    path = Path(path) if path is not None else DEFAULT_WEIGHTS
+def load_weights(path: Path | None = None, steps: int | None = None) -> Weights:
+    """Load a weights file, by default the one that ships for ``steps``. Raises `WeightsError` if it is missing or broken."""
+    path = Path(path) if path is not None else TUNED_WEIGHTS.get(steps, DEFAULT_WEIGHTS)
     if not path.is_file():
         raise WeightsError(
             f"The weights file {path} does not exist; name an existing .safetensors file or leave the setting out."

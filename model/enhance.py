@@ -47,8 +47,8 @@ def enhance(
         raise WindowError(f"The result would have more than {MAX_PIXELS} pixels; use fewer stages or a smaller picture.")
     compute = choose_compute(device, precision)
     steps = choose_steps(steps, compute)
-    loaded = load_weights(weights, steps)
-    engine = Engine(loaded.denoiser, compute, seed, steps, loaded.carry(steps))
+    loaded = load_weights(weights)
+    engine = Engine(loaded.denoiser, compute, seed, steps, loaded.carry)
     shapes = [(image.shape[0] * 4**k, image.shape[1] * 4**k) for k in range(1, stages + 1)]
     total = sum(len(_corners(shape)) for shape in shapes)
     done = 0

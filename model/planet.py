@@ -56,7 +56,7 @@ class Planet:
         self.name, self.seed, self.steps = name, seed, steps
         self.max_zoom, self.base_zoom = MAX_ZOOM, base.zoom
         self.compute, self.weights = compute, weights
-        self.engine = Engine(weights.denoiser, compute, seed, steps, weights.carry(steps))
+        self.engine = Engine(weights.denoiser, compute, seed, steps, weights.carry)
         self._base, self._blocks = base, blocks
         self._rendering = threading.Lock()
         self.identity = self._identify()
@@ -240,7 +240,7 @@ def open_planet(
     compute = choose_compute(device, precision)
     steps = choose_steps(steps, compute)
     base = load_base(cache_dir)
-    return Planet(name, seed, base, load_weights(weights, steps), compute, steps, Blocks(memory_bytes, store))
+    return Planet(name, seed, base, load_weights(weights), compute, steps, Blocks(memory_bytes, store))
 
 
 def _doubled(indices: NDArray[np.int64]) -> NDArray[np.int64]:

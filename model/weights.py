@@ -17,8 +17,6 @@ from model.errors import WeightsError
 from model.sampler import TUNED_CARRY
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "earth.safetensors"
-TUNED_WEIGHTS: dict[int | None, Path] = {}
-"""By sampler steps: the weights that ship tuned for them."""
 FORMAT = "metaearth-denoiser-1"
 TUNED_STEPS = "tuned_steps"
 """In the metadata: the numbers of sampler steps, by blanks, that `model.training.energy` has tuned the weights for."""
@@ -33,9 +31,10 @@ class Weights:
     digest: str
     metadata: dict[str, str]
 
-    def carry(self, steps: int) -> float | None:
-        """The sampler's carry at ``steps``: none at those the weights are tuned for, else None, the sampler's own choice."""
-        return TUNED_CARRY if str(steps) in self.metadata.get(TUNED_STEPS, "").split() else None
+    @property
+    def carry(self) -> float | None:
+        """The sampler's carry: none for tuned weights, else None, the sampler's own choice."""
+        return TUNED_CARRY if TUNED_STEPS in self.metadata else None
 
 
 def save_weights(path: Path, state: dict[str, Tensor], config: DenoiserConfig, provenance: dict[str, str]) -> None:
@@ -48,9 +47,9 @@ def save_weights(path: Path, state: dict[str, Tensor], config: DenoiserConfig, p
     partial.replace(path)
 
 
-def load_weights(path: Path | None = None, steps: int | None = None) -> Weights:
-    """Load a weights file, by default the one that ships for ``steps``. Raises `WeightsError` if it is missing or broken."""
-    path = Path(path) if path is not None else TUNED_WEIGHTS.get(steps, DEFAULT_WEIGHTS)
+def load_weights(path: Path | None = None) -> Weights:
+    """Load a weights file (the one that ships by default). Raises `WeightsError` if it is missing or broken."""
+    path = Path(path) if path is not None else DEFAULT_WEIGHTS
     if not path.is_file():
         raise WeightsError(
             f"The weights file {path} does not exist; name an existing .safetensors file or leave the setting out."

@@ -33,8 +33,8 @@ def train_to_folder(config: TrainConfig) -> str:
     if not 0 <= config.ema < 1:
         raise BadOptionError(f"--ema must be at least 0 and below 1, not {config.ema}.")
     compute = choose_compute(config.device)
-    if config.tune is not None:
-        choose_steps(config.tune, compute)
+    for steps in config.tune:
+        choose_steps(steps, compute)
         if config.crop < TUNE_CROP or config.crop % 32:
             raise BadOptionError(f"--crop must be a multiple of 32 and at least {TUNE_CROP} with --tune, not {config.crop}.")
     device = str(compute.device)

@@ -59,7 +59,8 @@ def test_only_the_last_prediction_learns() -> None:
 def test_a_tuned_run_says_so_in_its_weights(tmp_path: Path) -> None:
     options = {"batch": 1, "crop": 128, "device": DEVICE, "log_every": 1}
     imagery = write_imagery(tmp_path)
-    tuned = load_weights(train(TrainConfig(imagery, tmp_path / "tuned", steps=3, tune=2, **options)))  # type: ignore[arg-type]
-    assert tuned.carry(2) == TUNED_CARRY and tuned.carry(4) is None
+    tuned = load_weights(train(TrainConfig(imagery, tmp_path / "tuned", steps=3, tune=(2, 1), **options)))  # type: ignore[arg-type]
+    assert tuned.carry == TUNED_CARRY and tuned.metadata["tuned_steps"] == "1 2"
     assert tuned.metadata["recipe"].startswith("energy score, 3 steps")
-    assert load_weights().carry(4) is None
+    plain = load_weights(train(TrainConfig(imagery, tmp_path / "plain", steps=1, **options)))  # type: ignore[arg-type]
+    assert plain.carry is None

@@ -43,7 +43,8 @@ TUNE_CROP = 96
 class TrainConfig:
     """One run. ``minutes`` (of training time over all resumes) or ``steps`` ends it and shapes the learning rate's cosine.
 
-    ``tune``: sampler steps that the weights are tuned for by `energy_loss`; None trains them by `flow_loss`.
+    ``tune``: numbers of sampler steps that the weights are tuned for by `energy_loss`, one drawn for each batch, so that one
+    named twice has twice the share; without any they are trained by `flow_loss`.
     """
 
     imagery: Path
@@ -59,7 +60,7 @@ class TrainConfig:
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
     workers: int = 0
     compile: bool = False
-    tune: int | None = None
+    tune: tuple[int, ...] = ()
     log_every: int = 100
     checkpoint_every: int = 200
 
@@ -135,14 +136,16 @@ class Trainer:
 
     def _takes_small(self, step: int) -> bool:
         # Chains of two levels below a crop of 64 px would be made of 4 px.
-        return self.config.tune is None and step % SMALL_EVERY == SMALL_EVERY - 1
+        return not self.config.tune and step % SMALL_EVERY == SMALL_EVERY - 1
 
     def _loss(
         self, forward: Callable[..., Tensor], child: Tensor, log2_gsd: Tensor, autocast: torch.dtype | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        if self.config.tune is None:
+        tune = self.config.tune
+        if not tune:
             return flow_loss(forward, child, log2_gsd, self.generator, autocast)
-        return energy_loss(forward, child, log2_gsd, self.generator, autocast, self.config.tune, TUNED_CARRY)
+        steps = tune[int(torch.randint(len(tune), (), generator=self.generator))]
+        return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY)
 
     def _loaders(self) -> tuple[Iterator[tuple[Tensor, Tensor, Tensor]], Iterator[tuple[Tensor, Tensor, Tensor]]]:
         config = self.config
@@ -193,15 +196,15 @@ class Trainer:
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)
         tune, minutes = self.config.tune, self.progress.seconds / 60
-        method = "flow matching" if tune is None else "energy score"
+        method = "energy score" if tune else "flow matching"
         provenance = {
             "data": str(self.config.imagery.name),
             "license": "CC-BY-SA-4.0",
             "recipe": f"{method}, {self.progress.step} steps, {minutes:.0f} min, from {self.started_from}",
             "commit": _commit(),
         }
-        if tune is not None:
-            provenance[TUNED_STEPS] = str(tune)
+        if tune:
+            provenance[TUNED_STEPS] = " ".join(map(str, sorted(set(tune))))
         save_weights(self.config.out / "ema.safetensors", self.ema, self.denoiser.config, provenance)
 
     def _resume(self) -> None:
@@ -242,7 +245,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing one is resumed")
     parser.add_argument("--init", type=Path, help="weights file to start from")
     parser.add_argument("--minutes", type=float, help="training time over all resumes (default: --steps decides)")
-    parser.add_argument("--tune", type=int, help="tune for this many sampler steps instead of training by flow matching")
+    parser.add_argument("--tune", type=int, nargs="+", default=(), help="tune for these numbers of sampler steps")
     for name in ("steps", "batch", "crop", "seed", "workers"):
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)

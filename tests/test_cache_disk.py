@@ -205,8 +205,39 @@ def test_a_writer_killed_with_signal_9_leaves_a_readable_cache(path: Path) -> No
         assert cache.get(str(last)) == last.to_bytes(4, "big") * 5000, "what was acknowledged is there"
         with sqlite3.connect(path) as other:
             assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            orphans = "SELECT count(*) FROM entry FULL JOIN content USING (id) WHERE key IS NULL OR value IS NULL"
+            orphans = "SELECT count(*) FROM entry FULL JOIN content ON content.id = content WHERE key IS NULL OR value IS NULL"
             assert other.execute(orphans).fetchone() == (0,)
         other.close()
         cache.close()
     assert not path.with_name("tiles.sqlite.corrupt").exists()
+
+
+def test_what_is_put_once_is_stored_once_until_nobody_has_it(path: Path) -> None:
+    cache = DiskCache(path, 4 * MIB)
+    for i in range(100):
+        cache.put(f"sea/{i}", b"blue" * 2000, once=True)
+    cache.put("other", b"blue" * 2000)
+    assert (len(cache), cache.contents) == (101, 2)
+    assert cache.bytes < 100_000
+    assert all(cache.get(f"sea/{i}") == b"blue" * 2000 for i in range(100))
+    cache.put("sea/0", b"land", once=True)
+    cache.delete_many([f"sea/{i}" for i in range(1, 100)])
+    assert sorted(cache.keys()) == ["other", "sea/0"]
+    assert cache.contents == 2
+
+
+def test_a_damaged_content_is_dropped_for_all_and_can_be_stored_again(path: Path) -> None:
+    cache = DiskCache(path, MIB)
+    for i in range(3):
+        cache.put(f"sea/{i}", b"blue" * 200, once=True)
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE content SET value = zeroblob(length(value))")
+    other.close()
+    cache.put("sea/3", b"blue" * 200, once=True)
+    assert cache.get("sea/3") == b"blue" * 200
+    assert cache.get("sea/1") is None
+    cache.put("sea/1", b"blue" * 200, once=True)
+    assert cache.get("sea/1") == b"blue" * 200
+    assert sorted(cache.keys()) == ["sea/1", "sea/3"]
+    assert cache.contents == 1
+    assert cache.sound()

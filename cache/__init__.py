@@ -7,8 +7,8 @@ lets one computation serve everybody who asks for it.
 
 from cache.disk import DiskCache
 from cache.errors import CacheError
-from cache.flight import SingleFlight, run_in
+from cache.flight import SingleFlight, outcome, run_in
 from cache.memory import ByteBoundedLRU, MemoryCache
 from cache.store import ByteStore
 
-__all__ = ["ByteBoundedLRU", "ByteStore", "CacheError", "DiskCache", "MemoryCache", "SingleFlight", "run_in"]
+__all__ = ["ByteBoundedLRU", "ByteStore", "CacheError", "DiskCache", "MemoryCache", "SingleFlight", "outcome", "run_in"]

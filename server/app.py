@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from fastapi import FastAPI
 
@@ -17,10 +19,17 @@ from server.encode import Encoder
 from server.errors import add_error_handlers
 from server.exports import export_jobs, exports_router, running
 from server.fastpath import FastPath, ReadyTiles
-from server.health import health_router
+from server.health import Readiness, health_router
+from server.keys import ApiKeys
+from server.limits import Guard, Limits
+from server.limits_rate import TokenBuckets, bucket_file
+from server.limits_refusal import declare_refusals
 from server.ogc import describe, ogc_router, tile_resolver
 from server.proxies import ProxyMiddleware, ProxyPolicy
+from server.render_queue import RenderQueue
+from server.render_turn import RenderTurn
 from server.renderer import TileRenderer
+from server.security import SecurityHeaders
 from server.settings import MIB, Settings
 from server.tilejson import VERSION, tilejson_router
 from server.tiles import tile_router
@@ -56,6 +65,13 @@ class DiskCaches:
             DiskCache(paths["blocks"], settings.block_disk_mb * MIB) if settings.block_disk_mb else None,
         )
 
+    def fault(self) -> str | None:
+        """Why nothing can be kept at this moment, in a sentence; None if it can."""
+        for cache in (self.tiles, self.blocks):
+            if cache is not None and not os.access(cache.path.parent, os.W_OK):
+                return f"The cache directory {cache.path.parent} cannot be written; make it writable."
+        return None
+
     def close(self) -> None:
         """Closes both."""
         for cache in (self.tiles, self.blocks):
@@ -78,37 +94,51 @@ def planet_from_settings(settings: Settings, blocks: DiskCache | None) -> Planet
     )
 
 
-def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
+# How long what was rendered may take to be encoded and kept when the server stops.
+DRAIN_S = 2.0
+
+
+def render_turns(settings: Settings) -> Callable[[], AbstractContextManager[object]]:
+    """What workers that share a device enter to render; a process by itself needs none."""
+    return RenderTurn(settings.cache_dir, settings.render_slots) if settings.workers > settings.render_slots else nullcontext
+
+
+def create_app(settings: Settings, planet: Planet | None = None, buckets: IO[bytes] | None = None) -> FastPath:
     """The ASGI application; `.api` of its `FastPath` is the FastAPI application behind.
 
-    With a `planet` given, its own block store stays what it is; else one is opened. Raises `CacheError` and
-    `ModelError`.
+    With a `planet` given, its own block store stays what it is; else one is opened. `buckets` is the file of
+    `server.limits_rate.bucket_file` that workers share. Raises `CacheError`, `ModelError` and `SettingsError`.
     """
+    keys = ApiKeys.from_settings(settings)
     disk = DiskCaches.open(settings)
     if planet is None:
         planet = planet_from_settings(settings, disk.blocks)
     encoder = Encoder.from_settings(settings)
     cors = CorsPolicy(settings.cors_origins)
     seeds = encoder.etag_seed(planet.identity)
-    ready = ReadyTiles(settings.tile_memory_mb * MIB, seeds, settings.max_age, cors)
+    ready = ReadyTiles(settings.tile_memory_mb * MIB, seeds, settings.max_age, cors, private=bool(keys))
     metatile = settings.metatile or (2 if planet.compute.device.type == "cuda" else 1)
-    renderer = TileRenderer(planet, encoder, ready, disk.tiles, metatile, settings.encoder_threads)
+    queue = RenderQueue(settings.queue_limit, settings.bulk_limit, render_turns(settings))
+    renderer = TileRenderer(planet, encoder, ready, disk.tiles, metatile, settings.encoder_threads, queue)
+    readiness = Readiness(renderer, [disk.fault])
     exports = export_jobs(settings, planet, renderer)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with running(exports):
             yield
+            renderer.stop()
+        await renderer.drain(DRAIN_S)
         renderer.close()
         disk.close()
 
     api = FastAPI(title="MetaEarth Tiles", description=DESCRIPTION, version=VERSION, lifespan=lifespan)
-    api.state.planet, api.state.renderer = planet, renderer
+    api.state.planet, api.state.renderer, api.state.readiness = planet, renderer, readiness
     add_error_handlers(api)
-    api.include_router(health_router(planet))
+    api.include_router(health_router(planet, readiness))
     api.include_router(tilejson_router(settings, planet))
     api.include_router(ogc_router(settings, planet, renderer, ready, encoder))
-    describe(api)
+    describe(api, lambda document: declare_refusals(document, keys=bool(keys)))
     api.include_router(exports_router(settings, planet, exports))
     add_viewer(api)
     wmts_tiles = WmtsTiles(planet.name)
@@ -118,7 +148,12 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     api.include_router(tms_router(settings, planet, renderer))
     api.include_router(tile_router(renderer, planet.name))
     proxies = ProxyPolicy(settings)
-    application = FastPath(CorsMiddleware(ProxyMiddleware(api, proxies), cors), ready, planet.name, api, proxies)
+    shares = TokenBuckets(buckets or bucket_file(), settings.rate_limit, settings.rate_burst) if settings.rate_limit else None
+    guard = Guard(settings, proxies, keys, shares)
+    limits = Limits(ProxyMiddleware(api, proxies), settings, proxies, shares)
+    api.state.limits = limits
+    outside = CorsMiddleware(SecurityHeaders(limits, settings, private=bool(keys)), cors)
+    application = FastPath(outside, ready, planet.name, api, proxies, guard if guard.needed else None)
     application.add_alias("/tms", tms_resolver(planet.name))
     application.add_alias("/wmts", wmts_tiles.resolve)
     for prefix in ("/tiles", "/map", "/collections"):

@@ -28,6 +28,7 @@ from server.export_estimate import Estimate, Rates
 from server.export_job import UNFINISHED, Job, State
 from server.export_pieces import Pixels
 from server.export_plan import ExportPlan
+from server.limits_rate import charge
 from server.renderer import TileRenderer
 from server.tilekey import shorten
 
@@ -87,8 +88,10 @@ class ExportJobs:
             await asyncio.to_thread(self._thread.join)
 
     async def estimate(self, plan: ExportPlan) -> Estimate:
-        """Size and time of `plan`; raises `RenderError` and `ModelError`."""
-        sample = await self._renderer.work(lambda planet: self.rates.sample(planet, plan), "an export's sample")
+        """Size and time of `plan`; raises `RenderError`, `RateLimitError` and `ModelError`."""
+        charge()
+        with self._renderer.queue.job():
+            sample = await self._renderer.work(lambda planet: self.rates.sample(planet, plan), "an export's sample")
         self.rates.save()
         return await asyncio.to_thread(self.rates.estimate, self._planet, plan, sample, self._png_level)
 

@@ -133,7 +133,7 @@ def create_app(settings: Settings, planet: Planet | None = None, buckets: IO[byt
         disk.close()
 
     api = FastAPI(title="MetaEarth Tiles", description=DESCRIPTION, version=VERSION, lifespan=lifespan)
-    api.state.planet, api.state.renderer, api.state.readiness = planet, renderer, readiness
+    api.state.settings, api.state.planet, api.state.renderer, api.state.readiness = settings, planet, renderer, readiness
     add_error_handlers(api)
     api.include_router(health_router(planet, readiness))
     api.include_router(tilejson_router(settings, planet))

@@ -138,7 +138,7 @@ def create_app(settings: Settings, planet: Planet | None = None, buckets: IO[byt
     api.include_router(health_router(planet, readiness))
     api.include_router(tilejson_router(settings, planet))
     api.include_router(ogc_router(settings, planet, renderer, ready, encoder))
-    describe(api, lambda document: declare_refusals(document, keys=bool(keys)))
+    describe(api, lambda document: declare_refusals(document, settings, keys=bool(keys)))
     api.include_router(exports_router(settings, planet, exports))
     add_viewer(api)
     wmts_tiles = WmtsTiles(planet.name)

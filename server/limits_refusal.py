@@ -10,13 +10,14 @@ from starlette.responses import Response
 from server.errors import RateLimitError, error_headers, error_response, status_of
 from server.ogc.errors import exception_response
 from server.ows import XML, exception_report
+from server.settings import Settings
 from server.tms import error_document
 from server.wms import report
 from server.wms_request import VERSIONS
 
 # First segments of the addresses of OGC API.
 OGC_API = frozenset({"collections", "conformance", "map", "ogc", "tileMatrixSets", "tiles"})
-CODES = (400, 401, 413, 414, 429, 431, 503)
+PROBES = ("/health", "/ready")
 TEXTS = {
     400: "The Host header names another server.",
     401: "There is no API key in the request, or none that is known.",
@@ -46,18 +47,23 @@ def refusal(error: Exception, path: str) -> Response:
     return answer
 
 
-def declare_refusals(document: dict[str, Any], *, keys: bool) -> None:
-    """Adds to an OpenAPI document what every operation may answer; with `keys` also how they are sent."""
+def declare_refusals(document: dict[str, Any], settings: Settings, *, keys: bool) -> None:
+    """Adds to an OpenAPI document what every operation may answer under `settings`; with `keys` also how they are sent."""
+    codes = [413, 414, 431, 503]
+    if settings.rate_limit:
+        codes.append(429)
+    if "*" not in settings.allowed_hosts:
+        codes.append(400)
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             declared = operation["responses"]
             errors = (answer["content"] for code, answer in declared.items() if code[0] in "45" and "content" in answer)
             content = next(errors, {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorDetail"}}})
-            for code in CODES:
-                if code != 401 or (keys and path not in ("/health", "/ready")):
-                    body = {} if method == "head" else {"content": content}
-                    declared.setdefault(str(code), {"description": TEXTS[code], **body})
-            if keys and path not in ("/health", "/ready"):
+            needs_key = keys and path not in PROBES
+            for code in [*codes, 401] if needs_key else codes:
+                body = {} if method == "head" else {"content": content}
+                declared.setdefault(str(code), {"description": TEXTS[code], **body})
+            if needs_key:
                 operation["security"] = [{"header": []}, {"bearer": []}, {"query": []}]
     if keys:
         document["components"]["securitySchemes"] = {

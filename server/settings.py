@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     workers: int = Field(1, ge=1, le=64, description="processes that serve; they share the caches and render in turns")
     render_slots: int = Field(1, ge=1, le=64, description="workers that may render at the same time")
     max_memory_mb: int | None = Field(
-        None, ge=512, le=1 << 24, description="memory at which a worker is replaced by a new one, MiB; by default never"
+        None, ge=256, le=1 << 24, description="memory at which a worker is replaced by a new one, MiB; by default never"
     )
     queue_limit: int = Field(
         256, ge=1, le=1 << 16, description="tiles that may wait to be rendered in each worker; more get 503"

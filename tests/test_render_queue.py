@@ -128,9 +128,8 @@ def test_a_full_queue_refuses_at_once_and_makes_room_for_what_is_more_urgent() -
 
 
 def test_boxes_have_seats(held: Held) -> None:
-    with held.queue.job(), held.queue.job():
-        with pytest.raises(QueueFullError, match="2 boxes"), held.queue.job():
-            pass
+    with held.queue.job(), held.queue.job(), pytest.raises(QueueFullError, match="2 boxes"), held.queue.job():
+        pass
     with held.queue.job():
         pass
 

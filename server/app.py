@@ -110,6 +110,7 @@ def create_app(settings: Settings, planet: Planet | None = None, buckets: IO[byt
     `server.limits_rate.bucket_file` that workers share. Raises `CacheError`, `ModelError` and `SettingsError`.
     """
     keys = ApiKeys.from_settings(settings)
+    shares = TokenBuckets(buckets or bucket_file(), settings.rate_limit, settings.rate_burst) if settings.rate_limit else None
     disk = DiskCaches.open(settings)
     if planet is None:
         planet = planet_from_settings(settings, disk.blocks)
@@ -130,6 +131,8 @@ def create_app(settings: Settings, planet: Planet | None = None, buckets: IO[byt
             renderer.stop()
         await renderer.drain(DRAIN_S)
         renderer.close()
+        if shares is not None:
+            shares.close()
         disk.close()
 
     api = FastAPI(title="MetaEarth Tiles", description=DESCRIPTION, version=VERSION, lifespan=lifespan)
@@ -148,7 +151,6 @@ def create_app(settings: Settings, planet: Planet | None = None, buckets: IO[byt
     api.include_router(tms_router(settings, planet, renderer))
     api.include_router(tile_router(renderer, planet.name))
     proxies = ProxyPolicy(settings)
-    shares = TokenBuckets(buckets or bucket_file(), settings.rate_limit, settings.rate_burst) if settings.rate_limit else None
     guard = Guard(settings, proxies, keys, shares)
     limits = Limits(ProxyMiddleware(api, proxies), settings, proxies, shares)
     api.state.limits = limits

@@ -187,17 +187,13 @@ def status_of(error: Exception) -> int:
 def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI declarations of the given error codes."""
     texts = {
-        400: "The Host header names another server.",
-        401: "There is no API key in the request, or none that is known.",
         404: "There is no such tile, planet or page.",
         406: "None of the formats served is one that Accept allows.",
         405: "Only GET, HEAD and OPTIONS are answered.",
         409: "The job has no file: it has not finished, has failed or was cancelled.",
         413: "More is asked for than is answered at once; the sentence names what to use instead.",
-        414: "The address is too long.",
         422: "A part of the address or a parameter is malformed.",
         429: "The client asks for more than its share, or too many jobs wait; Retry-After says when to try again.",
-        431: "The headers are too many or too long.",
         503: "It could not be rendered or answered now; Retry-After says when to try again.",
         507: "The disk has no room for it.",
     }

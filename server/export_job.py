@@ -116,6 +116,7 @@ class Job:
         """Removes all but the job's own file."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.file.unlink(missing_ok=True)
+        self.cancel_mark.unlink(missing_ok=True)
 
     def claimed(self) -> contextlib.AbstractContextManager[bool]:
         """Whether this process may run the job: False while another one, which shares the directory, does."""

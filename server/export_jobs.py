@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
 import logging
-import re
 import secrets
 import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from model import Planet
@@ -27,7 +25,8 @@ from server.export_errors import (
     ExportStoppedError,
 )
 from server.export_estimate import Estimate, Rates
-from server.export_job import UNFINISHED, Job, State, claimed
+from server.export_folder import JobFolder
+from server.export_job import UNFINISHED, Job, State
 from server.export_pieces import Pixels
 from server.export_plan import ExportPlan
 from server.limits_rate import charge
@@ -41,7 +40,6 @@ MAX_WAITING = 16
 RENDER_TRIES = 5
 # How often the folder is looked at for what other processes have done there, and progress is written for them.
 LOOK_AGAIN_SECONDS = 1.0
-NAME = re.compile(r"[0-9a-f]{16}", re.ASCII)
 
 
 class ExportJobs:
@@ -55,13 +53,11 @@ class ExportJobs:
         self._folder, self._planet, self._renderer = folder, planet, renderer
         self._png_level, self._threads = png_level, threads
         self.rates = Rates(folder / "rates.json", planet.identity)
-        self._jobs: dict[str, Job] = {}
-        # By job, which file of its state was read or written last.
-        self._stamps: dict[str, tuple[int, int]] = {}
-        self._saved = 0.0
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._running: tuple[str, Export] | None = None
+        self._kept = JobFolder(folder, lambda: self._running[0] if self._running is not None else None)
+        self._jobs = self._kept.jobs
         # Jobs that another process runs, and when to look at them again (monotonic seconds).
         self._elsewhere: dict[str, float] = {}
         self._stopping = threading.Event()
@@ -77,7 +73,7 @@ class ExportJobs:
         """Finds the jobs of former runs and goes on with those that are unfinished."""
         self._loop = asyncio.get_running_loop()
         with self._lock:
-            self._look_at_all()
+            self._kept.look_at_all()
         self._thread = threading.Thread(target=self._serve, name="exports", daemon=True)
         self._thread.start()
 
@@ -107,7 +103,7 @@ class ExportJobs:
             DiskFullError: if the disk has no room for what is estimated.
         """
         with self._changed:
-            self._look_at_all()
+            self._kept.look_at_all()
             if sum(job.state in UNFINISHED for job in self._jobs.values()) >= MAX_WAITING:
                 raise ExportQueueFullError(
                     f"{MAX_WAITING} exports wait already; cancel one with DELETE /exports/ID, or try again later."
@@ -118,7 +114,7 @@ class ExportJobs:
             job = Job(name, self._folder / name, plan, estimate.bytes, estimate.seconds, time.time())
             try:
                 with disk_errors(self._folder):
-                    self._save(job)
+                    self._kept.save(job)
             except BaseException:
                 shutil.rmtree(job.folder, ignore_errors=True)
                 raise
@@ -129,13 +125,13 @@ class ExportJobs:
     def all(self) -> list[Job]:
         """All jobs, the newest first."""
         with self._lock:
-            self._look_at_all()
+            self._kept.look_at_all()
             return sorted(self._jobs.values(), key=lambda job: -job.created)
 
     def get(self, name: str) -> Job:
         """The job of that id; raises `ExportNotFoundError`."""
         with self._lock:
-            self._look_at(name)
+            self._kept.look_at(name)
             job = self._jobs.get(name)
         if job is None:
             raise ExportNotFoundError(f"There is no export {shorten(name)}; GET /exports lists those there are.")
@@ -156,77 +152,25 @@ class ExportJobs:
         with self._changed:
             job = self.get(name)
             if job.state in UNFINISHED:
-                job.cancel_mark.touch()
-                runs = job.state == "running"
-                self._end(job, "cancelled", None)
                 if self._running is not None and self._running[0] == name:
+                    self._end(job, "cancelled", None)
                     self._running[1].stop()  # whose thread removes what is written
-                elif not runs:
-                    job.discard_work()  # else the process that runs it does, when it sees the mark
+                else:
+                    with job.claimed() as ours:
+                        if not ours:
+                            job.cancel_mark.touch()  # whoever runs it ends it when they see that
+                        self._end(job, "cancelled", None)
+                        if ours:
+                            job.discard_work()
             else:
-                self._forget(name)
+                self._kept.forget(name)
                 shutil.rmtree(job.folder, ignore_errors=True)
         return job
-
-    def _look_at_all(self) -> None:
-        """Reads what other processes have changed."""
-        found = {path.parent.name for path in self._folder.glob("*/job.json")} if self._folder.is_dir() else set()
-        for name in found | set(self._jobs):
-            self._look_at(name)
-
-    def _look_at(self, name: str) -> None:
-        """Reads the job of that id if another process has changed it; what runs here is known best here."""
-        if not NAME.fullmatch(name) or (self._running is not None and self._running[0] == name):
-            return
-        folder = self._folder / name
-        stamp = _stamp(folder)
-        if stamp is None:
-            self._forget(name)  # another process has removed it
-        elif stamp != self._stamps.get(name):
-            self._stamps[name] = stamp
-            job = Job.load(folder)
-            if job is None:
-                logger.warning("%s holds no export job that can be read; it is left alone.", folder)
-                return
-            known = self._jobs.get(name)
-            if known is not None:
-                job.seen = known.seen
-                job.progressed(job.done, job.size)
-            self._jobs[name] = job
-
-    def _forget(self, name: str) -> None:
-        self._jobs.pop(name, None)
-        self._stamps.pop(name, None)
-
-    def _save(self, job: Job) -> None:
-        job.save()
-        self._saved = time.monotonic()
-        stamp = _stamp(job.folder)
-        if stamp is not None:
-            self._stamps[job.id] = stamp
-
-    @contextlib.contextmanager
-    def _at_work(self) -> Iterator[bool]:
-        """Whether this process is the one that works on the jobs, until the end of the block."""
-        with contextlib.ExitStack() as stack:
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                ours = stack.enter_context(claimed(self._folder / "at-work.lock"))
-            except OSError as error:
-                logger.error("exports wait: %s cannot be written (%s)", self._folder, error)
-                ours = False
-            if ours:
-                with self._lock:
-                    self._look_at_all()
-                    # Whoever ran these runs them no more.
-                    for job in [job for job in self._jobs.values() if job.state == "running"]:
-                        job.state = "queued"
-            yield ours
 
     def _serve(self) -> None:
         """The exports' thread: waits until this process is the one to work on exports, then does until the server stops."""
         while not self._stopping.is_set():
-            with self._at_work() as ours:
+            with self._kept.at_work(self._lock) as ours:
                 if ours:
                     self._work_through()
             self._stopping.wait(LOOK_AGAIN_SECONDS)
@@ -237,7 +181,7 @@ class ExportJobs:
             with self._changed:
                 while not self._stopping.is_set() and self._next() is None:
                     self._changed.wait(LOOK_AGAIN_SECONDS)
-                    self._look_at_all()
+                    self._kept.look_at_all()
                 job = self._next()
                 if self._stopping.is_set() or job is None:
                     return
@@ -248,7 +192,7 @@ class ExportJobs:
                     elif not ours:
                         self._elsewhere[job.id] = time.monotonic() + LOOK_AGAIN_SECONDS
             except FileNotFoundError:
-                self._forget(job.id)  # another process has removed it
+                self._kept.forget(job.id)  # another process has removed it
             except Exception as error:
                 logger.exception("the export %s failed", job.id)
                 self._end(job, "failed", f"The server met an error that it did not foresee ({error}); it is in the log.")
@@ -262,7 +206,7 @@ class ExportJobs:
         """Whether a job that is ours to run still waits: another process may have run it or removed it."""
         kept = Job.load(job.folder)
         if kept is None:
-            self._forget(job.id)
+            self._kept.forget(job.id)
         elif kept.state not in UNFINISHED:
             self._jobs[job.id] = kept
         return kept is not None and kept.state in UNFINISHED
@@ -276,7 +220,10 @@ class ExportJobs:
         export = Export(job.plan, job.work, self._read, self._side, png_level=self._png_level, threads=self._threads)
         with self._lock:
             if job.state != "queued" or self._stopping.is_set():
+                if _cancelled(job):
+                    job.discard_work()
                 return
+            self._jobs[job.id] = job
             job.state, job.seen = "running", ()
             job.started = job.started or time.time()
             self._running = (job.id, export)
@@ -287,14 +234,14 @@ class ExportJobs:
                 with self._lock:
                     self._end(job, "cancelled", None)
                 export.stop()
-            elif time.monotonic() - self._saved > LOOK_AGAIN_SECONDS and not _cancelled(job):
+            elif time.monotonic() - self._kept.saved > LOOK_AGAIN_SECONDS and not _cancelled(job):
                 with self._lock:
-                    self._save(job)
+                    self._kept.save(job)
 
         error: str | None = None
         try:
             with disk_errors(job.folder):
-                self._save(job)
+                self._kept.save(job)
             export.run(job.file, report)
         except (ExportStoppedError, concurrent.futures.CancelledError):
             if not _cancelled(job):
@@ -328,7 +275,7 @@ class ExportJobs:
             job.size = 0
         try:
             if job.folder.exists():
-                self._save(job)
+                self._kept.save(job)
         except OSError as failure:
             logger.error("the state of the export %s could not be written: %s", job.id, failure)
 
@@ -353,15 +300,6 @@ class ExportJobs:
     def _submit(self, work: Callable[[Planet], Pixels]) -> Pixels:
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(self._renderer.work(work, "an export's piece"), self._loop).result()
-
-
-def _stamp(folder: Path) -> tuple[int, int] | None:
-    """What tells one file of a job's state from another, for each is written as a new file."""
-    try:
-        state = (folder / "job.json").stat()
-    except OSError:
-        return None
-    return state.st_ino, state.st_mtime_ns
 
 
 def _cancelled(job: Job) -> bool:

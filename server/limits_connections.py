@@ -45,7 +45,9 @@ class GuardedProtocol(HttpToolsProtocol):
         idle = [other for other in self.connections if isinstance(other, GuardedProtocol) and other.idle and other is not self]
         if idle:
             # Those that have never sent a request come before those that keep a connection for their next.
-            min(idle, key=lambda other: (other.cycle is not None, other.opened)).transport.abort()
+            first = min(idle, key=lambda other: (other.cycle is not None, other.opened))
+            self.connections.discard(first)  # what the loop does later, for the next to be counted right
+            first.transport.abort()
         else:
             self.refuse(503, "The server has as many connections as it can; try again in a few seconds.")
 
@@ -55,13 +57,21 @@ class GuardedProtocol(HttpToolsProtocol):
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is None or cycle.response_complete
 
+    @property
+    def in_head(self) -> bool:
+        """Whether a head has begun and is incomplete."""
+        # The parser makes a scope for each head that begins, and a cycle with it when the head is complete.
+        cycle: RequestResponseCycle | None = self.cycle
+        return self.scope is not None and (cycle is None or cycle.scope is not self.scope)
+
     def data_received(self, data: bytes) -> None:
         """Part of a request, of several, or of none at all."""
         before: RequestResponseCycle | None = self.cycle
         super().data_received(data)
-        if self.cycle is not before:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not before:
             self.head = 0
-        elif before is None or (before.response_complete and not before.more_body):
+        elif self.in_head:
             self.head += len(data)
             if self.head > MAX_HEAD and not self.transport.is_closing():
                 self.refuse(431, "The head of the request is too large; send fewer and shorter headers.")
@@ -109,7 +119,7 @@ def sweep(connections: set[Any], now: float, head_seconds: float) -> None:
         waited = now - mark[0]
         if connection.idle and unsent == 0:
             # Between two requests, with nothing of the next: that is uvicorn's timeout.
-            if waited > head_seconds and (cycle is None or connection.head):
+            if waited > head_seconds and (cycle is None or connection.in_head):
                 connection.transport.close()
         elif unsent:
             if waited > STALLED_S:

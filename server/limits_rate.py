@@ -51,6 +51,11 @@ class TokenBuckets:
         self._file, self._rate, self._burst = file, rate, burst
         self._memory = mmap.mmap(file.fileno(), SLOT.size * SLOTS)
 
+    def close(self) -> None:
+        """Lets go of the memory; the other processes keep it."""
+        self._memory.close()
+        self._file.close()
+
     def take(self, client: str) -> None:
         """Takes a token of `client`; raises `RateLimitError` if there is none."""
         tag, now = client_tag(client), time.monotonic()

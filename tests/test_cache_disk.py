@@ -15,6 +15,7 @@ import pytest
 from cache import CacheError, DiskCache
 
 MIB = 1 << 20
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -210,3 +211,19 @@ def test_a_writer_killed_with_signal_9_leaves_a_readable_cache(path: Path) -> No
         other.close()
         cache.close()
     assert not path.with_name("tiles.sqlite.corrupt").exists()
+
+
+def test_processes_that_open_a_new_file_at_once_share_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from cache import DiskCache\n"
+        "cache = DiskCache(Path(sys.argv[1]), 1 << 24); name = sys.argv[2]\n"
+        "for number in range(50): cache.put(f'{name}-{number}', f'{name} {number}'.encode() * 100)\n"
+        "cache.close()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "new.sqlite")]
+    processes = [subprocess.Popen([*command, str(n)], cwd=ROOT, stderr=subprocess.PIPE) for n in range(4)]
+    for process in processes:
+        assert (process.communicate(timeout=120)[1], process.returncode) == (b"", 0)
+    cache = DiskCache(tmp_path / "new.sqlite", 1 << 24)
+    assert len(cache) == 200
+    assert all(cache.get(f"{n}-{number}") == f"{n} {number}".encode() * 100 for n in range(4) for number in range(50))

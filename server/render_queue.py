@@ -7,6 +7,7 @@ Of tiles the newest request goes first, for that is where the map is now; bulk w
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections import Counter
@@ -24,6 +25,8 @@ T = TypeVar("T")
 STOPPING = "The server is stopping; try again in a few seconds."
 # A piece of bulk work that has waited so long gets one turn, or a busy server would never finish a box.
 BULK_PATIENCE_S = 60.0
+# By how much threads that compute are nicer than the event loop (nice(2)), which must answer hits while they work.
+NICENESS = 5
 
 
 class Priority(IntEnum):
@@ -89,7 +92,7 @@ class RenderQueue:
         self._waiters: dict[str, dict[int, Priority]] = {}
         self._jobs = 0
         self._stopping = self._pumping = False
-        self._pool = ThreadPoolExecutor(1, "render")
+        self._pool = ThreadPoolExecutor(1, "render", initializer=step_back)
         self._observers: list[QueueObserver] = []
         self.totals: Counter[tuple[str, Priority]] = Counter()
         """How often by now: ("began" | "dropped" | "refused", class)."""
@@ -277,6 +280,13 @@ class RenderQueue:
         self.totals[event, priority] += 1
         for observer in self._observers:
             getattr(observer, event)(priority, *values)
+
+
+def step_back() -> None:
+    """Called by a thread that computes, before anything else: it, and what it starts, leaves processors to the event loop."""
+    thread = threading.get_native_id()
+    # Linux has niceness by thread, and new threads, such as those of OpenMP, have that of their maker.
+    os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + NICENESS)
 
 
 def _full(count: int) -> str:

@@ -19,12 +19,13 @@ class RenderTurn:
     def __init__(self, folder: Path, slots: int) -> None:
         """Opens the lock files; raises `OSError` if they cannot be written."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._files = [(folder / f"render-{slot}.lock").open("w") for slot in range(slots)]
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._files = [os.open(folder / f"render-{slot}.lock", flags, 0o600) for slot in range(slots)]
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Waits for a turn, and has it until the end of the block."""
-        file = next((file for file in self._files if _try_lock(file.fileno())), None)
+        file = next((file for file in self._files if _try_lock(file)), None)
         if file is None:
             file = self._files[os.getpid() % len(self._files)]
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -21,7 +21,7 @@ from server.encode import Encoder
 from server.errors import RenderError
 from server.fastpath import ReadyTile, ReadyTiles
 from server.limits_rate import charge
-from server.render_queue import STOPPING, RenderQueue
+from server.render_queue import STOPPING, RenderQueue, step_back
 from server.tilekey import CRS84, TileKey
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class TileRenderer:
         self._metatile = metatile
         self._tiles: SingleFlight[ReadyTile] = SingleFlight()
         self._metatiles: SingleFlight[Made] = SingleFlight()
-        self._encode_pool = ThreadPoolExecutor(encoder_threads, "encode")
+        self._encode_pool = ThreadPoolExecutor(encoder_threads, "encode", initializer=step_back)
         self._disk_pool = ThreadPoolExecutor(1, "disk")
 
     async def tile(self, key: TileKey) -> ReadyTile:

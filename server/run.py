@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from server.settings import MIB, Settings
 STOP_SECONDS = 5
 # Longer than proxies keep a connection (nginx: 60 s), so that it is they who close it, and never just as they use it.
 KEEP_ALIVE_SECONDS = 65
+SWITCH_S = 0.0005
 # uvicorn's main loop ticks every 0.1 s.
 SWEEP_TICKS, MEMORY_TICKS = 10, 50
 
@@ -43,6 +45,8 @@ class TileServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn before it serves."""
+        # How long a thread that renders may keep Python to itself while the event loop has a hit to answer.
+        sys.setswitchinterval(SWITCH_S)
         await super().startup(sockets)
         self._warming = asyncio.create_task(self._warm_up())
 

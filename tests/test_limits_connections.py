@@ -119,7 +119,7 @@ def test_an_upgrade_is_answered_as_a_request(port: int) -> None:
 
 
 def test_one_connection_too_many_closes_one_that_never_asked(make_settings: MakeSettings, planet: Planet) -> None:
-    application = create_app(make_settings(max_connections=8), planet)
+    application = create_app(make_settings(max_connections=8, head_seconds=600), planet)
     with served(application) as port, contextlib.ExitStack() as stack:
         kept = stack.enter_context(connected(port, HIT))
         assert kept.recv(15) == b"HTTP/1.1 200 OK"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -170,6 +171,21 @@ def test_a_stopped_queue_gives_up_what_waits_finishes_what_has_begun_and_takes_n
     assert not held.first.done()
     held.open.set()
     assert held.first.result(30) is None
+
+
+def test_the_thread_and_what_it_starts_leave_processors_to_the_event_loop(held: Held) -> None:
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    def of_both() -> list[int]:
+        found = [niceness()]
+        child = threading.Thread(target=lambda: found.append(niceness()))
+        child.start()
+        child.join()
+        return found
+
+    held.open.set()
+    assert held.queue.submit_bulk(of_both).result(30) == [min(19, niceness() + render_queue.NICENESS)] * 2
 
 
 class Observed:

@@ -22,7 +22,7 @@ from model import Planet
 from tests.test_server_tiles import decode
 
 ROOT = Path(__file__).parents[1]
-START_S = 120.0
+START_S = 240.0
 pytestmark = pytest.mark.timeout(600)
 
 

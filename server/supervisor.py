@@ -147,6 +147,7 @@ class Supervisor:
 
     def _is_ready(self, worker: _Worker, what: str, now: float) -> None:
         worker.ready = True
+        logger.info("worker %d serves", worker.process.pid)
         if not self._told:
             self._told = True
             self._started(what)

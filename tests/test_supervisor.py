@@ -81,7 +81,7 @@ def until(condition: Callable[[], Any], seconds: float = START_S) -> Any:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     made = Served(tmp_path_factory.mktemp("workers"), "--workers", "2")
     try:
-        until(lambda: len(made.workers()) == 2)
+        until(lambda: made.log.read_text().count(" serves\n") == 2)
         yield made
     finally:
         made.process.kill()

@@ -8,6 +8,7 @@ value's pages.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import sqlite3
@@ -176,7 +177,15 @@ class DiskCache:
             self._connection.close()
 
     def _open(self) -> tuple[sqlite3.Connection, int]:
-        """Opens the file, creates the tables, and proves that it can be written."""
+        """Opens the file, creates the tables, and proves that it can be written.
+
+        One process at a time: SQLite does not wait for another one that is switching a new file to its log.
+        """
+        with self.path.with_name(self.path.name + ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self._connect()
+
+    def _connect(self) -> tuple[sqlite3.Connection, int]:
         connection = sqlite3.connect(
             self.path,
             timeout=BUSY_SECONDS,

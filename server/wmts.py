@@ -12,7 +12,8 @@ from model import Planet
 from server.encode import MEDIA_TYPES
 from server.errors import OwsMethodError, OwsOperationError, OwsResourceError, RenderError
 from server.ows import ANY_OTHER, Parameters, exception_report, or_report, report_responses
-from server.renderer import STOPPING, TileRenderer
+from server.render_queue import STOPPING
+from server.renderer import TileRenderer
 from server.settings import Settings
 from server.tilekey import TileKey, shorten
 from server.tiles import RESPONSE_HEADERS, TileResponse, while_connected

@@ -15,6 +15,7 @@ import pytest
 from cache import CacheError, DiskCache
 
 MIB = 1 << 20
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -241,3 +242,19 @@ def test_a_damaged_content_is_dropped_for_all_and_can_be_stored_again(path: Path
     assert sorted(cache.keys()) == ["sea/1", "sea/3"]
     assert cache.contents == 1
     assert cache.sound()
+
+
+def test_processes_that_open_a_new_file_at_once_share_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from cache import DiskCache\n"
+        "cache = DiskCache(Path(sys.argv[1]), 1 << 24); name = sys.argv[2]\n"
+        "for number in range(50): cache.put(f'{name}-{number}', f'{name} {number}'.encode() * 100)\n"
+        "cache.close()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "new.sqlite")]
+    processes = [subprocess.Popen([*command, str(n)], cwd=ROOT, stderr=subprocess.PIPE) for n in range(4)]
+    for process in processes:
+        assert (process.communicate(timeout=120)[1], process.returncode) == (b"", 0)
+    cache = DiskCache(tmp_path / "new.sqlite", 1 << 24)
+    assert len(cache) == 200
+    assert all(cache.get(f"{n}-{number}") == f"{n} {number}".encode() * 100 for n in range(4) for number in range(50))

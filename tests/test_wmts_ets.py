@@ -367,11 +367,11 @@ def test_restful_get_tile_invalid_layer_and_style(client: TestClient, document: 
 
 
 def test_get_feature_info_is_neither_advertised_nor_answered(client: TestClient, document: Any) -> None:
-    """The suite tests it where it is advertised; elsewhere the standard asks for OperationNotSupported and 501."""
+    """The suite tests it where it is advertised; elsewhere it is OperationNotSupported (docs/wmts.md says why not 501)."""
     assert document.findall(".//ows:Operation[@name='GetFeatureInfo']", NAMES) == []
     assert document.findall(".//wmts:InfoFormat", NAMES) == []
     assert texts(document, ".//wmts:ResourceURL[@resourceType='FeatureInfo']") == []
     answer = client.get(
         KVP, params={**get_tile(**next(first_tiles(document))), "request": "GetFeatureInfo", "I": "1", "J": "1"}
     )
-    assert (answer.status_code, exception(answer.content)[0]) == (501, "OperationNotSupported")
+    assert (answer.status_code, exception(answer.content)[0]) == (400, "OperationNotSupported")

@@ -137,6 +137,16 @@ def test_polar_boxes_are_transparent_beyond_mercator(client: TestClient) -> None
         assert file.count == 4 and file.colorinterp[3].name == "alpha"
 
 
+def test_the_whole_world_in_a_crs_that_has_one_pole(client: TestClient) -> None:
+    """The other pole is at infinity; the box goes as far as there are pixels."""
+    with MemoryFile(client.get("/bbox/-180,-90,180,90.tif?crs=EPSG:3413&width=64").content) as memory, memory.open() as file:
+        assert (file.width, file.height) == (64, 64)
+        assert file.bounds.right == pytest.approx(283432863, rel=1e-3)
+        assert (file.read(4) > 0).mean() == pytest.approx(np.pi / 4, abs=0.02)
+    # Mercator of another ellipsoid is as square as ours.
+    assert Image.open(io.BytesIO(client.get("/bbox/-180,-90,180,90.png?crs=EPSG:3395&width=100").content)).size == (100, 100)
+
+
 def test_png_with_world_file(client: TestClient) -> None:
     for address in ("/bbox/-20,30,40,70.zip?width=120", "/bbox/-20,30,40,70.png?width=120&format=zip"):
         answer = client.get(address)

@@ -83,10 +83,6 @@ class OwsNotAcceptableError(OwsError):
     """The Accept header allows no media type that a resource of an OGC web service has."""
 
 
-class OwsOperationError(OwsError):
-    """The operation is in the standard and not offered here."""
-
-
 class WmsError(Exception):
     """A WMS request is refused: `code` is that of the service exception, `locator` the parameter at fault."""
 
@@ -146,7 +142,6 @@ STATUS: dict[type[Exception], int] = {
     OwsResourceError: 404,
     OwsMethodError: 405,
     OwsNotAcceptableError: 406,
-    OwsOperationError: 501,
     TileAddressError: 422,
     ParameterError: 422,
     AreaError: 422,

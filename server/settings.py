@@ -77,6 +77,7 @@ class Settings(BaseSettings):
     webp_method: int = Field(0, ge=0, le=6, description="effort of WebP tiles: 0 fast, 6 small")
     avif_quality: int = Field(65, ge=1, le=100, description="quality of AVIF tiles")
     avif_speed: int = Field(8, ge=0, le=10, description="speed of AVIF tiles: 0 small, 10 fast")
+    png8: bool = Field(False, description="PNG is 8-bit with a palette, as png8: half the size, colours near the planet's own")
     png8_colors: int = Field(256, ge=2, le=256, description="colours in the palette of 8-bit PNG tiles (png8)")
     encoder_threads: int = Field(2, ge=1, le=64, description="threads that encode tiles")
     metatile: Literal[1, 2, 4, 8] | None = Field(

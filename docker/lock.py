@@ -39,16 +39,16 @@ def closure(requirements: Iterable[Requirement]) -> dict[str, str]:
         key = canonicalize_name(requirement.name), frozenset(requirement.extras)
         if key not in seen:
             seen.add(key)
-            package = distribution(requirement.name)
-            found[key[0]] = package.version
-            waiting += _needed(package.requires or (), requirement.extras)
+            found[key[0]] = distribution(requirement.name).version
+            waiting += needed(requirement)
     return found
 
 
-def _needed(lines: Iterable[str], extras: set[str]) -> Iterator[Requirement]:
-    for requirement in map(Requirement, lines):
+def needed(by: Requirement) -> Iterator[Requirement]:
+    """What the installed distribution that `by` names needs with the extras that it names, on this platform."""
+    for requirement in map(Requirement, distribution(by.name).requires or ()):
         marker = requirement.marker
-        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *by.extras)):
             yield requirement
 
 

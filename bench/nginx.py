@@ -1,10 +1,10 @@
 """nginx in front of the server against nginx with a file: requests per second of a tile that compose's nginx has kept.
 
 compose's configuration with its limits per client raised out of reach, and a plain one for files, run side by side, each
-with one worker process and its access log, and are asked for the same bytes in turns. What counts is the processor time of the worker, by /proc/PID/stat, as
-in bench/hits.py, so that the client's cost and the rest of the machine play no part; requests per second of the clock
-stand beside it. Aim: nginx in front within 1.3 of nginx static. Needs nginx; the client is wrk where that is installed
-(Debian: wrk), else that of bench/hits.py.
+with one worker process and its access log, and are asked for the same bytes in turns. What counts is the processor time of
+the worker, by /proc/PID/stat, as in bench/hits.py, so that the client's cost and the rest of the machine play no part;
+requests per second of the clock stand beside it. Aim: nginx in front within 1.3 of nginx static. Needs nginx; the client is
+wrk where that is installed (Debian: wrk), else that of bench/hits.py.
 """
 
 from __future__ import annotations

@@ -20,9 +20,17 @@ PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 HEADING = "# Made by docker/lock.py. Everything the image installs besides torch, at the versions the tests have run with."
 
 
-def runtime_requirements(project: Path = PROJECT) -> list[Requirement]:
-    """The dependencies that pyproject.toml declares, without the optional ones."""
-    return [Requirement(line) for line in tomllib.loads(project.read_text(encoding="utf-8"))["project"]["dependencies"]]
+#: Optional dependencies that the image has all the same, as far as pyproject.toml has them.
+EXTRAS = ("otel",)
+
+
+def runtime_requirements(path: Path = PROJECT) -> list[Requirement]:
+    """The dependencies that pyproject.toml declares, and those of `EXTRAS`."""
+    project = tomllib.loads(path.read_text(encoding="utf-8"))["project"]
+    optional = project.get("optional-dependencies", {})
+    return [
+        Requirement(line) for lines in (project["dependencies"], *(optional.get(name, ()) for name in EXTRAS)) for line in lines
+    ]
 
 
 def closure(requirements: Iterable[Requirement]) -> dict[str, str]:

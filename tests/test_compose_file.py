@@ -74,7 +74,9 @@ def test_what_starts(named: tuple[str, ...], profiles: tuple[str, ...], variable
 def test_the_two_kinds_of_server_cannot_run_together() -> None:
     """For they have one address; and they are the same but for the device."""
     server, cpu = (copy.deepcopy(SERVICES[name]) for name in SERVERS)
-    assert server["networks"] == cpu["networks"] == {"inside": {"aliases": ["tiles"], "ipv4_address": "172.30.84.10"}}
+    assert (
+        server["networks"] == cpu["networks"] == {"inside": {"aliases": ["tiles", "metaearth"], "ipv4_address": "172.30.84.10"}}
+    )
     assert [device["capabilities"] for device in server["deploy"]["resources"]["reservations"]["devices"]] == [["gpu"]]
     assert (server["environment"].pop("METAEARTH_DEVICE"), cpu["environment"].pop("METAEARTH_DEVICE")) == ("cuda", "cpu")
     for service in (server, cpu):
@@ -133,6 +135,25 @@ def test_mounted_files_exist() -> None:
                 if not (ROOT / source).exists() and "monitoring" in service.get("profiles", ()):
                     pytest.skip(f"{source} is not here yet")
                 assert (ROOT / source).exists(), name
+
+
+def test_the_monitoring_finds_what_it_names() -> None:
+    """Prometheus' targets are services by their names in the network, Grafana's folder is one that is mounted."""
+    if not (ROOT / "docker" / "prometheus").is_dir():
+        pytest.skip("docker/prometheus is not here yet")
+    names = {*SERVICES, "localhost", *SERVICES["server"]["networks"]["inside"]["aliases"]}
+    scrapes = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    targets = [target for scrape in scrapes for config in scrape["static_configs"] for target in config["targets"]]
+    assert {target.split(":")[0] for target in targets} <= names
+    assert any(target.endswith(":8000") for target in targets)
+    provisioning = ROOT / "docker" / "grafana" / "provisioning"
+    (sources,) = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in provisioning.glob("datasources/*.y*ml"))
+    assert {source["url"] for source in sources["datasources"]} == {"http://prometheus:9090"}
+    (boards,) = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in provisioning.glob("dashboards/*.y*ml"))
+    mounted = {volume.split(":")[1]: volume.split(":")[0] for volume in SERVICES["grafana"]["volumes"]}
+    (folder,) = {provider["options"]["path"] for provider in boards["providers"]}
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (ROOT / mounted[folder] / home.removeprefix(f"{folder}/")).is_file()
 
 
 @pytest.mark.parametrize("network", ["172.30.84", "10.9.8"])

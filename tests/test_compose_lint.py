@@ -65,7 +65,7 @@ def test_everything_the_packages_need_is_pinned_and_as_they_need_it() -> None:
         requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
         if name != "torch":
-            assert pinned[name] in requirement.specifier, requirement
+            assert name in pinned and pinned[name] in requirement.specifier, f"{requirement}: run docker/lock.py"
         # What another version than the one pinned needs is not what counts.
         if str(requirement) not in seen and pinned.get(name, Version(version(name))) == Version(version(name)):
             seen.add(str(requirement))

@@ -23,21 +23,23 @@ from docker.local import nginx_conf, redis_conf
 from tests.compose_services import ROOT, load
 from tests.peers.test_viewer import free_port, wait_for
 
-# What would take too long to wait for in a test.
-HASTE = {
-    "validity": ("proxy_cache_valid 200 10m", "proxy_cache_valid 200 2s"),
+# What a test cannot wait for; and for `Stack.asked` a log that is written at once, with the checks that nginx makes by itself.
+TEST_PLACES = {
     "patience": ("client_header_timeout 10s", "client_header_timeout 2s"),
+    "at_once": (" buffer=32k flush=1s", ""),
+    "checks": ("server_tokens off;", "server_tokens off; log_subrequest on;"),
 }
-# For `Stack.asked`: a log that is written at once, and shows the checks that nginx makes by itself.
-TOLD = {"at_once": (" buffer=32k flush=1s", ""), "checks": ("server_tokens off;", "server_tokens off; log_subrequest on;")}
+# Of a second nginx, for what happens to old tiles.
+HASTY = {"validity": ("proxy_cache_valid 200 10m", "proxy_cache_valid 200 1s")}
 
 
 @dataclass
 class Stack:
-    """The running processes; `url` is nginx's."""
+    """The running processes; `url` is nginx's. A second nginx, on `hasty_port`, keeps tiles for one second."""
 
     folder: Path
     nginx_port: int
+    hasty_port: int
     redis_port: int
     server_port: int
     client: httpx.Client
@@ -52,6 +54,10 @@ class Stack:
     def get(self, path: str, **headers: str) -> httpx.Response:
         """GET through nginx, with underscores in the names of headers for hyphens."""
         return self.client.get(self.url + path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+    def hasty(self, path: str) -> httpx.Response:
+        """GET through the second nginx."""
+        return self.client.get(f"http://127.0.0.1:{self.hasty_port}{path}")
 
     def start(self, name: str, command: list[str], environment: dict[str, str] | None = None) -> None:
         """Starts a process by the name of its service."""
@@ -73,9 +79,9 @@ class Stack:
         self.processes[name].kill()
         self.processes[name].wait(30)
 
-    def asked(self, path: str) -> list[dict[str, Any]]:
-        """What nginx has logged of requests for `path` that it sent to the server, those it made itself included."""
-        lines = (self.folder / "access.log").read_text(encoding="utf-8").splitlines()
+    def asked(self, path: str, name: str = "nginx") -> list[dict[str, Any]]:
+        """What an nginx has logged of requests for `path` that it sent to the server, those it made itself included."""
+        lines = (self.folder / name / "access.log").read_text(encoding="utf-8").splitlines()
         return [line for line in map(json.loads, lines) if line["uri"] == path and line["upstream_seconds"]]
 
 
@@ -111,17 +117,18 @@ def stack(folder: Path) -> Iterator[Stack]:
     if redis is None:
         pytest.skip("redis-server is not installed (Debian: redis-server)")
     nginx = nginx_command()
-    ports = [free_port() for _ in range(3)]
+    ports = [free_port() for _ in range(4)]
     with httpx.Client(timeout=120, limits=httpx.Limits(max_keepalive_connections=0)) as client:
-        made = Stack(folder, *ports, client, server_environment(folder, ports[2], ports[1]))
+        made = Stack(folder, *ports, client, server_environment(folder, ports[3], ports[2]))
         services = load()["services"]
         try:
             assert services["redis"]["command"] == ["redis-server", "/etc/redis/redis.conf"]
             made.start("redis", [redis, str(redis_conf(folder / "redis", made.redis_port))])
             assert services["nginx"]["entrypoint"] == ["nginx", "-g", "daemon off;"]
-            conf = nginx_conf(folder, made.nginx_port, f"127.0.0.1:{made.server_port}", **HASTE, **TOLD)
-            made.start("nginx", [*nginx, "-g", "daemon off;", "-c", str(conf), "-e", str(folder / "nginx-start.log")])
-            wait_for(lambda: made.alive("nginx") and made.alive("redis") and answers(made), 30, "nginx")
+            for name, port, places in (("nginx", made.nginx_port, {}), ("hasty", made.hasty_port, HASTY)):
+                conf = nginx_conf(folder / name, port, f"127.0.0.1:{made.server_port}", **TEST_PLACES, **places)
+                made.start(name, [*nginx, "-g", "daemon off;", "-c", str(conf), "-e", str(folder / "nginx-start.log")])
+            wait_for(lambda: made.alive("nginx") and made.alive("hasty") and made.alive("redis") and answers(made), 30, "nginx")
             made.start_server()
             yield made
         finally:

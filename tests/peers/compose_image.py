@@ -27,7 +27,17 @@ SHARED = "/opt/shared"
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NEEDED = ("unshare", "chroot", "setpriv", "mount")
 # For commands in a view: what pip on this machine is told about its proxies, indexes and certificates.
-PASSED = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "PIP_FIND_LINKS", "PIP_CERT")
+PASSED = (
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "PIP_FIND_LINKS",
+    "PIP_CERT",
+    "NODE_EXTRA_CA_CERTS",
+)
 
 
 @dataclass
@@ -135,9 +145,7 @@ class Build:
         self._sent = {line[1:] for line in ignored if line.startswith("!")}
         self.stages: dict[str, Stage] = {}
         self.ran: list[str] = []
-        with dockerfile.open("rb") as file:
-            steps = DockerfileParser(fileobj=file).structure
-        for step in steps:
+        for step in DockerfileParser(str(dockerfile)).structure:
             if step["instruction"] != "COMMENT":
                 getattr(self, f"_{step['instruction'].lower()}")(step["value"])
                 self.ran.append(step["instruction"])

@@ -19,9 +19,10 @@ from typing import Any
 import httpx
 import pytest
 
+from bench.process import free_port
 from docker.local import nginx_conf, redis_conf
 from tests.compose_services import ROOT, load
-from tests.peers.test_viewer import free_port, wait_for
+from tests.peers.test_viewer import wait_for
 
 # What a test cannot wait for; and for `Stack.asked` a log that is written at once, with the checks that nginx makes by itself.
 TEST_PLACES = {
@@ -117,9 +118,10 @@ def stack(folder: Path) -> Iterator[Stack]:
     if redis is None:
         pytest.skip("redis-server is not installed (Debian: redis-server)")
     nginx = nginx_command()
-    ports = [free_port() for _ in range(4)]
+    nginx_port, hasty_port, redis_port, server_port = (free_port() for _ in range(4))
     with httpx.Client(timeout=120, limits=httpx.Limits(max_keepalive_connections=0)) as client:
-        made = Stack(folder, *ports, client, server_environment(folder, ports[3], ports[2]))
+        environment = server_environment(folder, server_port, redis_port)
+        made = Stack(folder, nginx_port, hasty_port, redis_port, server_port, client, environment)
         services = load()["services"]
         try:
             assert services["redis"]["command"] == ["redis-server", "/etc/redis/redis.conf"]

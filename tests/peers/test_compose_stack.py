@@ -25,8 +25,8 @@ pytestmark = pytest.mark.timeout(600)
 
 KVP = "version=1.0.0&layer=earth&style=default&format=image/png&tilematrixset=WebMercatorQuad"
 DOCUMENTS = ("/tilejson.json", "/wmts?service=WMTS&request=GetCapabilities", "/health", "/", "/30/0/0.png")
-# What reconfigures, stops, detaches or dumps a Redis, or stops it for a while.
-FORBIDDEN = ("CONFIG SET maxmemory 0", "SHUTDOWN NOSAVE", "REPLICAOF NO ONE", "DEBUG SLEEP 0", "MODULE LIST", "KEYS *")
+# What reconfigures, stops, detaches, dumps or empties a Redis.
+FORBIDDEN = ("CONFIG SET maxmemory 0", "SHUTDOWN NOSAVE", "REPLICAOF NO ONE", "FLUSHALL", "MODULE LIST", "KEYS *")
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +37,14 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def status(answer: httpx.Response) -> str:
     """nginx's word on its cache."""
-    return answer.headers.get("x-cache-status", "")
+    return str(answer.headers.get("x-cache-status", ""))
 
 
 def raw(running: Stack, request: bytes, source: str = "127.0.0.1") -> bytes:
     """All that nginx sends to a request until it closes the connection."""
     with socket.create_connection(("127.0.0.1", running.nginx_port), 30, (source, 0)) as connection:
         connection.sendall(request)
-        received = b""
-        while part := connection.recv(1 << 16):
-            received += part
-    return received
+        return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
 
 def test_tiles_are_the_planets_and_kept(running: Stack, planet: Planet) -> None:
@@ -111,7 +108,7 @@ def test_an_old_tile_is_sent_at_once_and_checked_behind(running: Stack) -> None:
     """stale-while-revalidate: the check is a conditional request, which renders nothing."""
     path = "/4/10/5.png"
     first = running.hasty(path)
-    time.sleep(1.5)
+    time.sleep(2.2)  # nginx counts whole seconds, and the one that has begun
     old = running.hasty(path)
     assert (status(old), old.content) == ("STALE", first.content)
     checks = wait_for(
@@ -169,11 +166,12 @@ def test_the_operators_pages_are_not_the_worlds(running: Stack) -> None:
 
 
 def test_a_flood_from_one_address_is_refused_and_others_are_not(running: Stack) -> None:
-    request = b"GET /4/8/5.png HTTP/1.1\r\nHost: x\r\nConnection: %s\r\n\r\n"
-    flood = raw(running, request % b"keep-alive" * 899 + request % b"close", "127.0.0.3")
+    assert running.get("/0/0/0.jpg").status_code == 200
+    request = b"GET /0/0/0.jpg HTTP/1.1\r\nHost: x\r\nConnection: %s\r\n\r\n"
+    flood = raw(running, request % b"keep-alive" * 2999 + request % b"close", "127.0.0.3")
     refused = flood.count(b"HTTP/1.1 429 ")
-    assert 0 < refused < 300  # the burst of 600 is let in
-    assert flood.count(b"HTTP/1.1 200 ") == 900 - refused
+    assert 0 < refused <= 3000 - 600  # the burst is let in
+    assert flood.count(b"HTTP/1.1 200 ") == 3000 - refused
     assert flood.count(b"Retry-After: 1") == flood.count(b'{"detail":"Too many requests') == refused
     assert running.get("/4/8/5.png").status_code == 200
 
@@ -215,7 +213,7 @@ def test_nginx_serves_what_it_has_without_a_server_and_recovers(running: Stack) 
     path, unseen = "/4/14/5.png", "/4/15/5.png"
     kept = [get(path) for get in (running.get, running.hasty)]
     running.kill("server")
-    time.sleep(1.5)
+    time.sleep(2.2)  # nginx counts whole seconds, and the one that has begun
     for _ in range(2):
         fresh, old = running.get(path), running.hasty(path)
         assert (status(fresh), status(old) in ("STALE", "UPDATING")) == ("HIT", True)

@@ -43,18 +43,25 @@ class Server:
             return answer.status, answer.read(), {name.lower(): value for name, value in answer.getheaders()}
 
 
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on right now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
 @contextlib.contextmanager
-def running(command: Sequence[str], ready: str, environment: Mapping[str, str]) -> Iterator[Server]:
-    """Runs `command` with a free port appended as its last argument until `ready` answers 200, ends it at the exit.
+def running(command: Sequence[str], ready: str, environment: Mapping[str, str], port: int = 0) -> Iterator[Server]:
+    """Runs `command` until `ready` answers 200, ends it at the exit. A free port is appended as its last argument, unless it
+    listens on `port` by itself.
 
     Raises:
         RuntimeError: if the server ends or does not answer in time; with its output.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [*command, str(port)], env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    if not port:
+        port = free_port()
+        command = [*command, str(port)]
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     server = Server(process, port)
     try:
         _wait(server, process, ready)

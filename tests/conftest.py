@@ -17,11 +17,8 @@ from model.base import default_cache_dir
 from server.app import create_app
 from server.fastpath import FastPath
 from server.settings import MODEL_VARIABLES, PREFIX, Settings, load_settings
-<<<<<<< HEAD
-from tests.redis_server import RedisServer
-=======
 from tests.cli_runs import Run, invoke
->>>>>>> clients
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ behind.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -32,6 +32,7 @@ FAULT = "metaearth.fault"
 """In the scope: the error for which a guard does not let a request in; `server.limits` answers it."""
 # Returns the request as what follows shall see it, with FAULT if it is not let in.
 Guard = Callable[[Scope], Scope]
+Fetch = Callable[[TileKey], Awaitable["ReadyTile | None"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ class FastPath:
         self.tiles = tiles
         self._get = tiles.get
         self._aliases: dict[str, Resolver] = {}
+        self._fetch: Fetch | None = None
         self._proxies = proxies
         self._varies = not tiles.cors.any_origin
         name = f"/{planet}"
@@ -128,6 +130,10 @@ class FastPath:
         if not prefix.startswith("/") or "/" in prefix[1:] or prefix == "/" or prefix in self._aliases:
             raise ValueError(f"{prefix!r} is no single path segment, or has an alias already.")
         self._aliases[prefix] = resolver
+
+    def add_tier(self, fetch: Fetch) -> None:
+        """Has `fetch(key)` asked for tiles that are not in memory, before FastAPI sees the request: a look-up, no work."""
+        self._fetch = fetch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
@@ -162,6 +168,8 @@ class FastPath:
                     await send(self._for_request(self.tiles.not_modified(etag), scope, added))
                     await send(EMPTY)
                     return
+        if tile is None and key is not None and self._fetch is not None:
+            tile = await self._fetch(key)
         if tile is None:
             await self.app(scope, receive, send)
             return

@@ -103,7 +103,7 @@ def create_app(settings: Settings, planet: Planet | None = None, buckets: IO[byt
 
     api = FastAPI(title="MetaEarth Tiles", description=DESCRIPTION, version=VERSION, lifespan=lifespan)
     api.state.settings, api.state.planet, api.state.renderer = settings, planet, renderer
-    api.state.caches, api.state.readiness = caches, readiness
+    api.state.readiness, api.state.caches = readiness, caches
     add_error_handlers(api)
     api.include_router(health_router(planet, readiness))
     api.include_router(tilejson_router(settings, planet))

@@ -28,11 +28,11 @@ READY_OVERHEAD = 2048
 EMPTY: Message = {"type": "http.response.body", "body": b""}
 # From a path below an alias' prefix, and its query string, to the tile that both mean; see `FastPath.add_alias`.
 Resolver = Callable[[str, bytes], TileKey | None]
-Fetch = Callable[[TileKey], Awaitable["ReadyTile | None"]]
 FAULT = "metaearth.fault"
 """In the scope: the error for which a guard does not let a request in; `server.limits` answers it."""
 # Returns the request as what follows shall see it, with FAULT if it is not let in.
 Guard = Callable[[Scope], Scope]
+Fetch = Callable[[TileKey], Awaitable["ReadyTile | None"]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,6 +259,6 @@ def unknown_variables() -> list[str]:
 def _sentence(detail: Any) -> str:
     name = PREFIX + str(detail["loc"][0]).upper() if detail["loc"] else "settings"
     text = detail["msg"].removeprefix("Value error, ")
-    # Of an address with a password only what follows the @ may be shown.
-    given = "..." if name == f"{PREFIX}API_KEYS" else re.sub(r"(?<=//).*@", "***@", str(detail["input"]))
-    return f"{name}={given}: {text[0].lower()}{text[1:]}"
+    # Of an address with a password only what follows the @ may be shown, and nothing of what should have been a digest.
+    shown = "..." if name == f"{PREFIX}API_KEYS" else re.sub(r"(?<=//).*@", "***@", str(detail["input"]))
+    return f"{name}={shown}: {text[0].lower()}{text[1:]}"

@@ -12,7 +12,8 @@ from server.fastpath import ReadyTile, ReadyTiles
 from server.tilekey import TileKey
 
 if TYPE_CHECKING:
-    from cache.redis_tiles import RedisTiles, Values
+    from cache.redis_lookup import Values
+    from cache.redis_tiles import RedisTiles
 
 Made = dict[TileKey, ReadyTile]
 

@@ -19,9 +19,9 @@ import pytest
 from PIL import Image
 
 from model import Planet
-from tests.peers.compose_image import NEEDED, Build, Stage
+from tests.peers.compose_image import NEEDED, PATIENCE_S, Build, Stage
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(4 * PATIENCE_S)
 
 ROOT = Path(__file__).parents[2]
 VOLUME = "/var/cache/metaearth"

@@ -124,7 +124,7 @@ def stack(folder: Path) -> Iterator[Stack]:
         made = Stack(folder, nginx_port, hasty_port, redis_port, server_port, client, environment)
         services = load()["services"]
         try:
-            assert services["redis"]["command"] == ["redis-server", "/etc/redis/redis.conf"]
+            assert services["redis"]["entrypoint"] == ["redis-server", "/etc/redis/redis.conf"]
             made.start("redis", [redis, str(redis_conf(folder / "redis", made.redis_port))])
             assert services["nginx"]["entrypoint"] == ["nginx", "-g", "daemon off;"]
             for name, port, places in (("nginx", made.nginx_port, {}), ("hasty", made.hasty_port, HASTY)):

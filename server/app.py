@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from cache import DiskCache
 from model import Planet, open_planet
+from server.admin import admin_router
 from server.bbox import bbox_router
 from server.cors import CorsMiddleware, CorsPolicy
 from server.encode import Encoder
@@ -18,6 +20,10 @@ from server.errors import add_error_handlers
 from server.exports import export_jobs, exports_router, running
 from server.fastpath import FastPath, ReadyTiles
 from server.health import health_router
+from server.logs_requests import LoggedFastPath, RequestLog
+from server.metrics import Metrics
+from server.metrics_figures import Figures
+from server.metrics_requests import RequestMetrics, metrics_router
 from server.ogc import describe, ogc_router, tile_resolver
 from server.proxies import ProxyMiddleware, ProxyPolicy
 from server.renderer import TileRenderer
@@ -25,6 +31,7 @@ from server.settings import MIB, Settings
 from server.tilejson import VERSION, tilejson_router
 from server.tiles import tile_router
 from server.tms import tms_resolver, tms_router
+from server.traces import RequestTraces, open_traces
 from server.viewer_pages import add_viewer
 from server.wms import wms_router
 from server.wmts import wmts_router
@@ -81,9 +88,10 @@ def planet_from_settings(settings: Settings, blocks: DiskCache | None) -> Planet
 def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     """The ASGI application; `.api` of its `FastPath` is the FastAPI application behind.
 
-    With a `planet` given, its own block store stays what it is; else one is opened. Raises `CacheError` and
-    `ModelError`.
+    With a `planet` given, its own block store stays what it is; else one is opened. Raises `CacheError`, `ModelError` and
+    `SettingsError`.
     """
+    metrics, traces = Metrics(), open_traces(settings)
     disk = DiskCaches.open(settings)
     if planet is None:
         planet = planet_from_settings(settings, disk.blocks)
@@ -92,20 +100,28 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     seeds = encoder.etag_seed(planet.identity)
     ready = ReadyTiles(settings.tile_memory_mb * MIB, seeds, settings.max_age, cors)
     metatile = settings.metatile or (2 if planet.compute.device.type == "cuda" else 1)
-    renderer = TileRenderer(planet, encoder, ready, disk.tiles, metatile, settings.encoder_threads)
+    renderer = TileRenderer(planet, encoder, ready, disk.tiles, metatile, settings.encoder_threads, metrics, traces)
     exports = export_jobs(settings, planet, renderer)
+    figures = Figures(metrics, planet, ready.counts)
+    figures.memory_cache("tiles", ready.lru)
+    figures.disk_cache("tiles", disk.tiles)
+    figures.disk_cache("blocks", disk.blocks)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with running(exports):
+        async with figures.kept(), running(exports):
             yield
         renderer.close()
         disk.close()
+        traces.close()
 
     api = FastAPI(title="MetaEarth Tiles", description=DESCRIPTION, version=VERSION, lifespan=lifespan)
-    api.state.planet, api.state.renderer = planet, renderer
+    api.state.planet, api.state.renderer, api.state.metrics = planet, renderer, metrics
     add_error_handlers(api)
     api.include_router(health_router(planet))
+    if settings.metrics:
+        api.include_router(metrics_router(metrics))
+        api.include_router(admin_router(metrics))
     api.include_router(tilejson_router(settings, planet))
     api.include_router(ogc_router(settings, planet, renderer, ready, encoder))
     describe(api)
@@ -118,7 +134,13 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
     api.include_router(tms_router(settings, planet, renderer))
     api.include_router(tile_router(renderer, planet.name))
     proxies = ProxyPolicy(settings)
-    application = FastPath(CorsMiddleware(ProxyMiddleware(api, proxies), cors), ready, planet.name, api, proxies)
+    inside: ASGIApp = RequestMetrics(CorsMiddleware(ProxyMiddleware(api, proxies), cors), metrics)
+    if settings.traces:
+        inside = RequestTraces(inside, traces)
+    if settings.access_log:
+        application: FastPath = LoggedFastPath(inside, ready, planet.name, api, proxies)
+    else:
+        application = FastPath(RequestLog(inside, lines=False), ready, planet.name, api, proxies)
     application.add_alias("/tms", tms_resolver(planet.name))
     application.add_alias("/wmts", wmts_tiles.resolve)
     for prefix in ("/tiles", "/map", "/collections"):

@@ -259,10 +259,9 @@ def info(
 
 
 def _configure_logging(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    if settings.log_level == "info":
-        # Their own start-up lines, which say less than ours.
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    from server.logs import configure_logging
+
+    configure_logging(settings)
     for sentence in unknown_variables():
         logging.getLogger(__name__).warning(sentence)
 

@@ -4,9 +4,13 @@ event loop."""
 from __future__ import annotations
 
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
+from enum import IntEnum
 from typing import TypeVar
 
 import numpy as np
@@ -19,13 +23,23 @@ from server.crs84 import crs84_tile
 from server.encode import Encoder
 from server.errors import RenderError
 from server.fastpath import ReadyTile, ReadyTiles
+from server.metrics import Metrics, Tier
+from server.metrics_queue import QueueMetrics
 from server.tilekey import CRS84, TileKey
+from server.traces import Traces
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 STOPPING = "The server is stopping; try again in a few seconds."
 Made = dict[TileKey, ReadyTile]
+
+
+class Work(IntEnum):
+    """The classes of work that wait for the thread that renders."""
+
+    VIEWPORT = 0
+    BULK = 1
 
 
 class TileRenderer:
@@ -44,12 +58,21 @@ class TileRenderer:
         disk: ByteStore | None,
         metatile: int,
         encoder_threads: int,
+        metrics: Metrics,
+        traces: Traces,
     ) -> None:
         self._planet = planet
         self._encoder = encoder
         self._ready = ready
         self._disk = disk
         self._metatile = metatile
+        self._metrics, self._traces = metrics, traces
+        # The first is written by the event loop, the second by the thread that renders.
+        self._queued: Counter[Work] = Counter()
+        self._begun: Counter[Work] = Counter()
+        self._queue_metrics = QueueMetrics(
+            metrics, Work, lambda: {kind: self._queued[kind] - self._begun[kind] for kind in Work}
+        )
         self._stopping = False
         self._tiles: SingleFlight[ReadyTile] = SingleFlight()
         self._metatiles: SingleFlight[Made] = SingleFlight()
@@ -66,9 +89,19 @@ class TileRenderer:
         """
         tile = self._ready.get(key.path)
         if tile is not None:
+            self._metrics.tiles.labels("memory", key.zoom).inc()
             return tile
+        tier: Tier = "coalesced"
+
+        async def load() -> ReadyTile:
+            nonlocal tier
+            tile, tier = await self._load(key)
+            return tile
+
         try:
-            return await self._tiles.do(key.path, lambda: self._load(key))
+            tile = await self._tiles.do(key.path, load)
+            self._metrics.tiles.labels(tier, key.zoom).inc()
+            return tile
         except RuntimeError as error:  # what an executor raises that takes no more work
             if not self._stopping:
                 raise
@@ -84,7 +117,7 @@ class TileRenderer:
             ModelError: what the planet raises.
         """
         try:
-            return await run_in(self._render_pool, lambda: self._guarded(lambda: function(self._planet), name))
+            return await self._in_turn(Work.BULK, None, lambda: self._guarded(lambda: function(self._planet), name))
         except RuntimeError as error:
             if not self._stopping:
                 raise
@@ -106,14 +139,16 @@ class TileRenderer:
         for pool in (self._render_pool, self._encode_pool, self._disk_pool):
             pool.shutdown(cancel_futures=True)
 
-    async def _load(self, key: TileKey) -> ReadyTile:
-        found = await run_in(self._disk_pool, lambda: self._find([key]))
+    async def _load(self, key: TileKey) -> tuple[ReadyTile, Tier]:
+        with self._traces.span("cache lookup", zoom=key.zoom) as span:
+            found = await run_in(self._disk_pool, lambda: self._find([key]))
+            span["found"] = key in found
         if key in found:
-            return found[key]
+            return found[key], "disk"
         size = self._tiles_a_side(key)
         corner = replace(key, x=key.x // size * size, y=key.y // size * size)
         made = await self._metatiles.do(corner.path, lambda: self._make(corner))
-        return made[key]
+        return made[key], "rendered"
 
     async def _make(self, corner: TileKey) -> Made:
         keys = self._metatile_keys(corner)
@@ -122,8 +157,49 @@ class TileRenderer:
             found = await run_in(self._disk_pool, lambda: self._find(keys))
             if len(found) == len(keys):
                 return found
-        pixels = await run_in(self._render_pool, lambda: self._render(corner))
+        pixels = await self._in_turn(Work.VIEWPORT, corner.zoom, lambda: self._render(corner))
         return await run_in(self._encode_pool, lambda: self._finish(keys, pixels))
+
+    async def _in_turn(self, kind: Work, zoom: int | None, render: Callable[[], T]) -> T:
+        """The result of `render`, in the thread that renders."""
+        queued, begun = time.monotonic(), False
+
+        def begin() -> T:
+            nonlocal begun
+            begun = True
+            self._begun[kind] += 1
+            self._queue_metrics.began(kind, time.monotonic() - queued)
+            return work()
+
+        work = self._watched(zoom, render)
+        self._queued[kind] += 1
+        try:
+            return await run_in(self._render_pool, begin)
+        finally:
+            if not begun:
+                self._queued[kind] -= 1
+                if not self._stopping:
+                    self._queue_metrics.dropped(kind)
+
+    def _watched(self, zoom: int | None, render: Callable[[], T]) -> Callable[[], T]:
+        """`render` with its time measured and traced, from now, when it is queued; for the thread that renders.
+
+        What it logs there has the identifier of the request that asks now.
+        """
+        queued = time.perf_counter()
+
+        def work() -> T:
+            named = {} if zoom is None else {"zoom": zoom}
+            self._traces.past("queue", time.perf_counter() - queued, **named)
+            before = self._planet.evaluations
+            with self._metrics.rendering(zoom), self._traces.span("render", **named) as span:
+                try:
+                    return render()
+                finally:
+                    span["evaluations"] = (self._planet.evaluations - before) * self._planet.steps
+
+        context = copy_context()
+        return lambda: context.run(work)
 
     def _metatile_keys(self, corner: TileKey) -> list[TileKey]:
         side = self._side(corner)
@@ -159,8 +235,7 @@ class TileRenderer:
         read = self._planet.read
         return self._guarded(lambda: read(zoom, x, y, side, side), corner.path)
 
-    @staticmethod
-    def _guarded(function: Callable[[], T], name: str) -> T:
+    def _guarded(self, function: Callable[[], T], name: str) -> T:
         try:
             return function()
         except ModelError:
@@ -169,6 +244,7 @@ class TileRenderer:
             # Memory of the device or the machine that has run out, most of all; another request may well
             # succeed.
             logger.exception("rendering %s failed", name)
+            self._metrics.failures.inc()
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise RenderError(f"The tile could not be rendered ({reason}); try again in a few seconds.") from error
 
@@ -179,7 +255,9 @@ class TileRenderer:
         for key in keys:
             top, left = (key.y - first.y) * side, (key.x - first.x) * side
             tile = pixels[top : top + side, left : left + side]
-            body = self._encoder.encode(np.ascontiguousarray(tile), key.extension)
+            timed = self._metrics.encode_seconds.labels(key.extension).time()
+            with self._traces.span("encode", format=key.extension), timed:
+                body = self._encoder.encode(np.ascontiguousarray(tile), key.extension)
             if self._disk is not None:
                 self._disk.put(key.digest(self._ready.seeds), body)
             made[key] = self._ready.make(key, body)

@@ -9,6 +9,7 @@ import uuid
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.cors import Headers
 from server.fastpath import FastPath
 from server.logs import REQUEST_ID, TRACE_ID
 
@@ -25,6 +26,7 @@ SECRET = re.compile(r"((?:^|&)(?:key|api_?key|token)=)[^&]*", re.IGNORECASE)
 class RequestLog:
     """Pure ASGI: gives every request of `app` its identifier, in the log and as `X-Request-ID` of the answer.
 
+    An answer that shared caches may keep has it only if the request brought it: a new one would be given to strangers later.
     With `lines`, writes one line for each, once it is answered.
     """
 
@@ -37,7 +39,8 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        identifier, trace = identifiers(scope)
+        given, trace = identifiers(scope)
+        identifier = given or uuid.uuid4().hex
         # Never taken back: the context ends with the request's task, and the server writes its own lines about a request
         # that failed after this function has returned.
         REQUEST_ID.set(identifier)
@@ -50,7 +53,9 @@ class RequestLog:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message = {**message, "headers": [*message.get("headers", ()), header]}
+                headers = list(message.get("headers", ()))
+                if given or not _is_shared(headers):
+                    message = {**message, "headers": [*headers, header]}
             elif message["type"] == "http.response.body":
                 sent += len(message.get("body", b""))
             await send(message)
@@ -71,14 +76,14 @@ class LoggedFastPath(FastPath):
 
 
 def identifiers(scope: Scope) -> tuple[str, str]:
-    """The request's X-Request-ID if it is a sane one, else a new one, and the trace of its traceparent, "" without one."""
+    """The request's X-Request-ID if it is a sane one, and the trace of its traceparent; "" for what there is not."""
     request, trace = b"", b""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and SANE_ID.fullmatch(value):
             request = value
         elif name == b"traceparent" and (match := TRACEPARENT.fullmatch(value)):
             trace = match[1]
-    return request.decode() or uuid.uuid4().hex, trace.decode()
+    return request.decode(), trace.decode()
 
 
 def target(scope: Scope) -> str:
@@ -86,6 +91,10 @@ def target(scope: Scope) -> str:
     path: bytes = scope.get("raw_path") or scope["path"].encode()
     query: str = scope.get("query_string", b"").decode("latin-1")
     return path.decode("latin-1") + ("?" + SECRET.sub(r"\1...", query) if query else "")
+
+
+def _is_shared(headers: Headers) -> bool:
+    return any(name.lower() == b"cache-control" and b"public" in value for name, value in headers)
 
 
 def _write(scope: Scope, status: int, sent: int, seconds: float) -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ class Worker:
         self._pipe, theirs = CONTEXT.Pipe()
         self._process = CONTEXT.Process(target=work, args=(theirs, os.environ.get(VARIABLE)), daemon=True)
         self._process.start()
+        theirs.close()  # or its death would not be seen
         assert self._pipe.recv() == "ready"
 
     def tell(self, word: str) -> object:
@@ -61,8 +63,10 @@ class Worker:
 
 
 @pytest.fixture
-def start() -> Iterator[Callable[[], Worker]]:
+def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Worker]]:
     """Starts workers, which are gone at the end of the test."""
+    monkeypatch.delenv(VARIABLE, raising=False)
+    ensure_running()
     workers: list[Worker] = []
 
     def one() -> Worker:
@@ -74,8 +78,7 @@ def start() -> Iterator[Callable[[], Worker]]:
         worker.kill()
 
 
-def test_workers_are_added_up_and_deaths_lose_nothing(start: Callable[[], Worker], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+def test_workers_are_added_up_and_deaths_lose_nothing(start: Callable[[], Worker]) -> None:
     with shared_metrics() as folder:
         first, second = start(), start()
         for worker, times in ((first, 3), (second, 2)):
@@ -99,11 +102,11 @@ def test_workers_are_added_up_and_deaths_lose_nothing(start: Callable[[], Worker
         assert second.tell("read") == [6, 6, 2, 2000, 1]
         assert len({path.name.rpartition("_")[2] for path in folder.glob("counter_*.db")}) == 2, "two workers, two files"
 
-        monkeypatch.setenv(VARIABLE, str(folder))
         registry = CollectorRegistry()
         MultiProcessCollector(registry)
         assert Samples(registry.collect()).total("tiles_total") == 6, "prometheus-client by itself reads the same"
     assert not folder.exists()
+    assert VARIABLE not in os.environ
 
 
 def test_a_directory_of_the_operators_is_made_and_cleared_but_stays(
@@ -121,8 +124,7 @@ def test_a_directory_of_the_operators_is_made_and_cleared_but_stays(
     assert folder.is_dir()
 
 
-def test_a_process_alone_needs_no_directory(start: Callable[[], Worker], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+def test_a_process_alone_needs_no_directory(start: Callable[[], Worker]) -> None:
     worker = start()
     worker.tell("add")
     assert worker.tell("read") == [1, 1, 1, 1000, None]

@@ -179,6 +179,8 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="its highest value")] = 6e-4,
     seed: Annotated[int, typer.Option(help="of crops, noise and new weights")] = 0,
     workers: Annotated[int, typer.Option(help="processes that cut crops; 0 for none besides this one")] = 0,
+    tune: Annotated[list[int] | None, typer.Option(help="tune for so many sampler steps; may be given several times")] = None,
+    ema: Annotated[float, typer.Option(help="decay of the averaged weights")] = 0.9995,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     compile: Annotated[bool, typer.Option("--compile", help="use torch.compile (on a CPU it needs a C++ compiler)")] = False,
 ) -> None:
@@ -200,6 +202,8 @@ def train(
             device=device,
             workers=workers,
             compile=compile,
+            tune=tuple(tune or ()),
+            ema=ema,
         )
         typer.echo(train_to_folder(config))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TypeVar
 
@@ -21,8 +23,11 @@ from server.encode import Encoder
 from server.errors import RenderError
 from server.fastpath import ReadyTile, ReadyTiles
 from server.limits_rate import charge
-from server.render_queue import STOPPING, RenderQueue, step_back
+from server.metrics import Metrics, Tier
+from server.metrics_queue import QueueMetrics
+from server.render_queue import STOPPING, Priority, RenderQueue, step_back
 from server.tilekey import CRS84, TileKey
+from server.traces import Traces
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +52,8 @@ class TileRenderer:
         metatile: int,
         encoder_threads: int,
         queue: RenderQueue,
+        metrics: Metrics,
+        traces: Traces,
     ) -> None:
         self.queue = queue
         self._planet = planet
@@ -54,6 +61,8 @@ class TileRenderer:
         self._ready = ready
         self._disk = disk
         self._metatile = metatile
+        self._metrics, self._traces = metrics, traces
+        queue.observe(QueueMetrics(metrics, Priority, queue.depth))
         self._tiles: SingleFlight[ReadyTile] = SingleFlight()
         self._metatiles: SingleFlight[Made] = SingleFlight()
         self._encode_pool = ThreadPoolExecutor(encoder_threads, "encode", initializer=step_back)
@@ -69,10 +78,20 @@ class TileRenderer:
         """
         tile = self._ready.get(key.path)
         if tile is not None:
+            self._metrics.tiles.labels("memory", key.zoom).inc()
             return tile
+        tier: Tier = "coalesced"
+
+        async def load() -> ReadyTile:
+            nonlocal tier
+            tile, tier = await self._load(key)
+            return tile
+
         try:
             with self.queue.waiting(self._corner(key).path):
-                return await self._tiles.do(key.path, lambda: self._load(key))
+                tile = await self._tiles.do(key.path, load)
+            self._metrics.tiles.labels(tier, key.zoom).inc()
+            return tile
         except RuntimeError as error:  # what an executor raises that takes no more work
             if not self.stopping:
                 raise
@@ -87,7 +106,8 @@ class TileRenderer:
             RenderError: if it cannot be rendered at present.
             ModelError: what the planet raises.
         """
-        return await outcome(self.queue.submit_bulk(lambda: self._guarded(lambda: function(self._planet), name)))
+        work = self._watched(None, lambda: self._guarded(lambda: function(self._planet), name))
+        return await outcome(self.queue.submit_bulk(work))
 
     @property
     def stopping(self) -> bool:
@@ -110,13 +130,15 @@ class TileRenderer:
         for pool in (self._encode_pool, self._disk_pool):
             pool.shutdown(cancel_futures=True)
 
-    async def _load(self, key: TileKey) -> ReadyTile:
-        found = await run_in(self._disk_pool, lambda: self._find([key]))
+    async def _load(self, key: TileKey) -> tuple[ReadyTile, Tier]:
+        with self._traces.span("cache lookup", zoom=key.zoom) as span:
+            found = await run_in(self._disk_pool, lambda: self._find([key]))
+            span["found"] = key in found
         if key in found:
-            return found[key]
+            return found[key], "disk"
         corner = self._corner(key)
         made = await self._metatiles.do(corner.path, lambda: self._make(corner))
-        return made[key]
+        return made[key], "rendered"
 
     async def _make(self, corner: TileKey) -> Made:
         keys = self._metatile_keys(corner)
@@ -126,13 +148,33 @@ class TileRenderer:
             if len(found) == len(keys):
                 return found
         charge()
-        pixels = await outcome(self.queue.submit_tile(corner.path, lambda: self._render(corner)))
+        pixels = await outcome(self.queue.submit_tile(corner.path, self._watched(corner.zoom, lambda: self._render(corner))))
         return await run_in(self._encode_pool, lambda: self._finish(keys, pixels))
 
     def _corner(self, key: TileKey) -> TileKey:
         """The first tile of the metatile of `key`."""
         size = self._tiles_a_side(key)
         return replace(key, x=key.x // size * size, y=key.y // size * size)
+
+    def _watched(self, zoom: int | None, render: Callable[[], T]) -> Callable[[], T]:
+        """`render` with its time measured and traced, from now, when it is queued; for the thread that renders.
+
+        What it logs there has the identifier of the request that asks now.
+        """
+        queued = time.perf_counter()
+
+        def work() -> T:
+            named = {} if zoom is None else {"zoom": zoom}
+            self._traces.past("queue", time.perf_counter() - queued, **named)
+            before = self._planet.evaluations
+            with self._metrics.rendering(zoom), self._traces.span("render", **named) as span:
+                try:
+                    return render()
+                finally:
+                    span["evaluations"] = (self._planet.evaluations - before) * self._planet.steps
+
+        context = copy_context()
+        return lambda: context.run(work)
 
     def _metatile_keys(self, corner: TileKey) -> list[TileKey]:
         side = self._side(corner)
@@ -168,8 +210,7 @@ class TileRenderer:
         read = self._planet.read
         return self._guarded(lambda: read(zoom, x, y, side, side), corner.path)
 
-    @staticmethod
-    def _guarded(function: Callable[[], T], name: str) -> T:
+    def _guarded(self, function: Callable[[], T], name: str) -> T:
         try:
             return function()
         except ModelError:
@@ -178,6 +219,7 @@ class TileRenderer:
             # Memory of the device or the machine that has run out, most of all; another request may well
             # succeed.
             logger.exception("rendering %s failed", name)
+            self._metrics.failures.inc()
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise RenderError(f"The tile could not be rendered ({reason}); try again in a few seconds.") from error
 
@@ -188,7 +230,9 @@ class TileRenderer:
         for key in keys:
             top, left = (key.y - first.y) * side, (key.x - first.x) * side
             tile = pixels[top : top + side, left : left + side]
-            body = self._encoder.encode(np.ascontiguousarray(tile), key.extension)
+            timed = self._metrics.encode_seconds.labels(key.extension).time()
+            with self._traces.span("encode", format=key.extension), timed:
+                body = self._encoder.encode(np.ascontiguousarray(tile), key.extension)
             if self._disk is not None:
                 self._disk.put(key.digest(self._ready.seeds), body)
             made[key] = self._ready.make(key, body)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from cache import DiskCache
+from cache import SharedBlocks
 from model import Planet, open_planet
 from server.admin import admin_router
 from server.bbox import bbox_router
+from server.caches import Caches
 from server.cors import CorsMiddleware, CorsPolicy
 from server.encode import Encoder
 from server.errors import add_error_handlers
@@ -37,6 +35,7 @@ from server.render_turn import RenderTurn
 from server.renderer import TileRenderer
 from server.security import SecurityHeaders
 from server.settings import MIB, Settings
+from server.tile_store import TileStore
 from server.tilejson import VERSION, tilejson_router
 from server.tiles import tile_router
 from server.tms import tms_resolver, tms_router
@@ -51,42 +50,7 @@ DESCRIPTION = """Map tiles of a synthetic Earth, zoom 0 to 20, made by a self-ca
 No tile beyond zoom 4 is a record of any real place. Every error answers `{"detail": "one sentence"}`."""
 
 
-@dataclass(frozen=True)
-class DiskCaches:
-    """The two files in the cache directory; None where a size of 0 switches one off."""
-
-    tiles: DiskCache | None
-    blocks: DiskCache | None
-
-    @staticmethod
-    def paths(settings: Settings) -> dict[str, Path]:
-        """Where the two lie."""
-        return {name: settings.cache_dir / f"{name}.sqlite" for name in ("tiles", "blocks")}
-
-    @classmethod
-    def open(cls, settings: Settings) -> DiskCaches:
-        """Opens both; raises `cache.CacheError` if the directory cannot be written."""
-        paths = cls.paths(settings)
-        return cls(
-            DiskCache(paths["tiles"], settings.tile_disk_mb * MIB) if settings.tile_disk_mb else None,
-            DiskCache(paths["blocks"], settings.block_disk_mb * MIB) if settings.block_disk_mb else None,
-        )
-
-    def fault(self) -> str | None:
-        """Why nothing can be kept at this moment, in a sentence; None if it can."""
-        for cache in (self.tiles, self.blocks):
-            if cache is not None and not os.access(cache.path.parent, os.W_OK):
-                return f"The cache directory {cache.path.parent} cannot be written; make it writable."
-        return None
-
-    def close(self) -> None:
-        """Closes both."""
-        for cache in (self.tiles, self.blocks):
-            if cache is not None:
-                cache.close()
-
-
-def planet_from_settings(settings: Settings, blocks: DiskCache | None) -> Planet:
+def planet_from_settings(settings: Settings, blocks: SharedBlocks | None) -> Planet:
     """Opens the planet that `settings` name, with `blocks` behind its memory; raises `ModelError`."""
     return open_planet(
         settings.planet,
@@ -118,23 +82,26 @@ def create_app(settings: Settings, planet: Planet | None = None, buckets: IO[byt
     """
     keys = ApiKeys.from_settings(settings)
     shares = TokenBuckets(buckets or bucket_file(), settings.rate_limit, settings.rate_burst) if settings.rate_limit else None
+    caches = Caches.open(settings)
     metrics, traces = Metrics(), open_traces(settings)
-    disk = DiskCaches.open(settings)
     if planet is None:
-        planet = planet_from_settings(settings, disk.blocks)
+        planet = planet_from_settings(settings, caches.blocks)
     encoder = Encoder.from_settings(settings)
     cors = CorsPolicy(settings.cors_origins)
     seeds = encoder.etag_seed(planet.identity)
     ready = ReadyTiles(settings.tile_memory_mb * MIB, seeds, settings.max_age, cors, private=bool(keys))
     metatile = settings.metatile or (2 if planet.compute.device.type == "cuda" else 1)
+    store = TileStore(ready, planet.identity, caches.tiles, None if caches.redis is None else caches.redis.tiles)
     queue = RenderQueue(settings.queue_limit, settings.bulk_limit, render_turns(settings))
-    renderer = TileRenderer(planet, encoder, ready, disk.tiles, metatile, settings.encoder_threads, queue, metrics, traces)
-    readiness = Readiness(renderer, [disk.fault])
+    renderer = TileRenderer(planet, encoder, store, metatile, settings.encoder_threads, queue, metrics, traces)
+    readiness = Readiness(renderer, [caches.fault])
     exports = export_jobs(settings, planet, renderer)
     figures = Figures(metrics, planet, ready.counts)
     figures.memory_cache("tiles", ready.lru)
-    figures.disk_cache("tiles", disk.tiles)
-    figures.disk_cache("blocks", disk.blocks)
+    figures.disk_cache("tiles", caches.tiles)
+    figures.disk_cache("blocks", caches.block_disk)
+    if caches.redis is not None:
+        figures.redis(caches.redis)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -145,11 +112,13 @@ def create_app(settings: Settings, planet: Planet | None = None, buckets: IO[byt
         renderer.close()
         if shares is not None:
             shares.close()
-        disk.close()
+        await caches.aclose()
+        caches.close()
         traces.close()
 
     api = FastAPI(title="MetaEarth Tiles", description=DESCRIPTION, version=VERSION, lifespan=lifespan)
-    api.state.settings, api.state.planet, api.state.renderer, api.state.readiness = settings, planet, renderer, readiness
+    api.state.settings, api.state.planet, api.state.renderer = settings, planet, renderer
+    api.state.readiness, api.state.caches = readiness, caches
     api.state.metrics = metrics
     add_error_handlers(api)
     api.include_router(health_router(planet, readiness))
@@ -181,6 +150,8 @@ def create_app(settings: Settings, planet: Planet | None = None, buckets: IO[byt
         application: FastPath = LoggedFastPath(inside, ready, planet.name, api, proxies, guarding)
     else:
         application = FastPath(RequestLog(inside, lines=False), ready, planet.name, api, proxies, guarding)
+    if caches.redis is not None:
+        application.add_tier(store.fetch)
     application.add_alias("/tms", tms_resolver(planet.name))
     application.add_alias("/wmts", wmts_tiles.resolve)
     for prefix in ("/tiles", "/map", "/collections"):

@@ -9,7 +9,7 @@ behind.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -34,6 +34,7 @@ FAULT = "metaearth.fault"
 """In the scope: the error for which a guard does not let a request in; `server.limits` answers it."""
 # Returns the request as what follows shall see it, with FAULT if it is not let in.
 Guard = Callable[[Scope], Scope]
+Fetch = Callable[[TileKey], Awaitable["ReadyTile | None"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ class ReadyTile:
 class ReadyTiles:
     """The byte-bounded LRU of tiles ready to be sent, by canonical path, and the making of their headers.
 
-    `counts[zoom]` is [tiles sent, 304 answered] by the fast path: plain numbers, for a counter of prometheus-client
-    takes ten times as long. Only the event loop writes them.
+    `counts[zoom]` is [tiles sent from memory, 304 answered, tiles sent from the tier behind] by the fast path: plain
+    numbers, for a counter of prometheus-client takes ten times as long. Only the event loop writes them.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class ReadyTiles:
         self.cors = cors
         self.lru: ByteBoundedLRU[ReadyTile] = ByteBoundedLRU(max_bytes, lambda t: len(t.body) + READY_OVERHEAD)
         self.get = self.lru.get
-        self.counts = [[0, 0] for _ in range(MAX_ZOOM + 1)]
+        self.counts = [[0, 0, 0] for _ in range(MAX_ZOOM + 1)]
         self._cache_control = (b"cache-control", b"%s, max-age=%d" % (b"private" if private else b"public", max_age))
 
     def etag(self, key: TileKey) -> bytes:
@@ -115,6 +116,7 @@ class FastPath:
         self.tiles = tiles
         self._get = tiles.get
         self._aliases: dict[str, Resolver] = {}
+        self._fetch: Fetch | None = None
         self._proxies = proxies
         self._varies = not tiles.cors.any_origin
         name = f"/{planet}"
@@ -138,6 +140,10 @@ class FastPath:
         if not prefix.startswith("/") or "/" in prefix[1:] or prefix == "/" or prefix in self._aliases:
             raise ValueError(f"{prefix!r} is no single path segment, or has an alias already.")
         self._aliases[prefix] = resolver
+
+    def add_tier(self, fetch: Fetch) -> None:
+        """Has `fetch(key)` asked for tiles that are not in memory, before FastAPI sees the request: a look-up, no work."""
+        self._fetch = fetch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
@@ -174,12 +180,15 @@ class FastPath:
                     await send(self._for_request(self.tiles.not_modified(etag), scope, added))
                     await send(EMPTY)
                     return
+        source = 0
+        if tile is None and key is not None and self._fetch is not None:
+            tile, source = await self._fetch(key), 2
         if tile is None:
             if key is not None:
                 scope[ZOOM] = key.zoom
             await self.app(scope, receive, send)
             return
-        tile.count[0] += 1
+        tile.count[source] += 1
         await send(self._for_request(tile.start, scope, added) if self._varies or added else tile.start)
         await send(tile.content if scope["method"] == "GET" else EMPTY)
 

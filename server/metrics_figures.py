@@ -6,13 +6,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from prometheus_client import Counter, ProcessCollector
 
+from cache import DiskCache
 from model import Planet
 from server.metrics import ZOOMS, Metrics
 from server.tilejson import VERSION
+
+if TYPE_CHECKING:  # redis-py takes a quarter of a second to import
+    from cache.redis_tier import RedisTier
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +58,9 @@ class Figures:
     """Keeps the figures of one application up to date."""
 
     def __init__(self, metrics: Metrics, planet: Planet, counts: Sequence[list[int]]) -> None:
-        """`counts[zoom]` is [tiles sent from memory, 304 answered] by the fast path, two numbers that only rise."""
+        """`counts[zoom]` is [tiles sent from memory, 304 answered, tiles sent from Redis] by the fast path; they only rise."""
         self._metrics, self._planet = metrics, planet
-        self._disk: dict[str, Bounded] = {}
+        self._disk: dict[str, DiskCache] = {}
         info = planet.info()
         metrics.build.labels(VERSION, info.name, info.seed, info.identity, info.steps, info.device, info.precision).set(1)
         self._device = planet.compute.device
@@ -76,10 +80,23 @@ class Figures:
         metrics.memory_cache_limit.labels(name).set(cache.max_bytes)
         metrics.on_refresh(lambda: metrics.memory_cache.labels(name).set(cache.bytes))
 
-    def disk_cache(self, name: str, cache: Bounded | None) -> None:
-        """Has the size of a cache on disk shown by `name`; of None, that there is none."""
+    def disk_cache(self, name: str, cache: DiskCache | None) -> None:
+        """Has size and errors of a cache on disk shown by `name`; of None, that there is none."""
         if cache is not None:
             self._disk[name] = cache
+            errors, child = Rising(lambda: cache.errors), self._metrics.cache_errors.labels("disk")
+            self._metrics.on_refresh(lambda: errors.into((child, 1)))
+
+    def redis(self, tier: RedisTier) -> None:
+        """Has the errors of a shared cache shown, and whether it answers."""
+        metrics = self._metrics
+        errors = Rising(lambda: tier.counters.errors)
+
+        def refresh() -> None:
+            errors.into((metrics.cache_errors.labels("redis"), 1))
+            metrics.cache_up.labels("redis").set(tier.available)
+
+        metrics.on_refresh(refresh)
 
     def refusals(self, counts: Mapping[int, int]) -> None:
         """Has the refusals of `server.limits` shown, `counts` of which by status code only rise."""
@@ -132,7 +149,7 @@ class Figures:
 
     def _watch_hits(self, zoom: str, count: list[int]) -> None:
         metrics = self._metrics
-        sent, unmodified = Rising(lambda: count[0]), Rising(lambda: count[1])
+        sent, unmodified, fetched = (Rising(lambda i=i: count[i]) for i in range(3))  # type: ignore[misc]
 
         def refresh() -> None:
             # A zoom that nobody has asked for gets no series of its own.
@@ -140,6 +157,8 @@ class Figures:
                 sent.into((metrics.tiles.labels("memory", zoom), 1), (metrics.requests.labels("200", zoom), 1))
             if count[1]:
                 unmodified.into((metrics.requests.labels("304", zoom), 1))
+            if count[2]:
+                fetched.into((metrics.tiles.labels("redis", zoom), 1), (metrics.requests.labels("200", zoom), 1))
 
         metrics.on_refresh(refresh)
 

@@ -1,5 +1,4 @@
-"""From a tile's key to its bytes: disk cache, then one rendering for all who ask, then encoding, off the
-event loop."""
+"""From a tile's key to its bytes: the caches, then one rendering for all who ask, then encoding, off the event loop."""
 
 from __future__ import annotations
 
@@ -15,29 +14,28 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cache import ByteStore, SingleFlight, outcome, run_in
+from cache import SingleFlight, outcome, run_in
 from model import Planet
 from model.errors import ModelError
 from server.crs84 import crs84_tile
 from server.encode import Encoder
 from server.errors import RenderError
-from server.fastpath import ReadyTile, ReadyTiles
+from server.fastpath import ReadyTile
 from server.limits_rate import charge
 from server.metrics import Metrics, Tier
 from server.metrics_queue import QueueMetrics
 from server.render_queue import STOPPING, Priority, RenderQueue, step_back
+from server.tile_store import Body, Made, TileStore
 from server.tilekey import CRS84, TileKey
 from server.traces import Traces
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Made = dict[TileKey, ReadyTile]
 
 
 class TileRenderer:
-    """Makes tiles ready. Three kinds of threads: one that renders, behind `queue`, those that encode, one that reads the
-    disk.
+    """Makes tiles ready. Two kinds of threads: one that renders, behind `queue`, and those that encode.
 
     The planet is called from a single thread, for its convolutions use all cores already. `metatile` tiles a
     side are rendered at one go and split. All coroutines must run in one event loop.
@@ -47,8 +45,7 @@ class TileRenderer:
         self,
         planet: Planet,
         encoder: Encoder,
-        ready: ReadyTiles,
-        disk: ByteStore | None,
+        store: TileStore,
         metatile: int,
         encoder_threads: int,
         queue: RenderQueue,
@@ -58,15 +55,13 @@ class TileRenderer:
         self.queue = queue
         self._planet = planet
         self._encoder = encoder
-        self._ready = ready
-        self._disk = disk
+        self.store = store
         self._metatile = metatile
         self._metrics, self._traces = metrics, traces
         queue.observe(QueueMetrics(metrics, Priority, queue.depth))
         self._tiles: SingleFlight[ReadyTile] = SingleFlight()
-        self._metatiles: SingleFlight[Made] = SingleFlight()
+        self._metatiles: SingleFlight[tuple[Made, Tier]] = SingleFlight()
         self._encode_pool = ThreadPoolExecutor(encoder_threads, "encode", initializer=step_back)
-        self._disk_pool = ThreadPoolExecutor(1, "disk")
 
     async def tile(self, key: TileKey) -> ReadyTile:
         """The tile `key`, ready to be sent.
@@ -76,7 +71,7 @@ class TileRenderer:
             RateLimitError: if it must be rendered, and the client has asked for too much.
             ModelError: what the planet raises.
         """
-        tile = self._ready.get(key.path)
+        tile = self.store.ready.get(key.path)
         if tile is not None:
             self._metrics.tiles.labels("memory", key.zoom).inc()
             return tile
@@ -127,29 +122,40 @@ class TileRenderer:
     def close(self) -> None:
         """As `stop`, and waits for what has begun."""
         self.queue.close()
-        for pool in (self._encode_pool, self._disk_pool):
-            pool.shutdown(cancel_futures=True)
+        self._encode_pool.shutdown(cancel_futures=True)
+        self.store.close()
 
     async def _load(self, key: TileKey) -> tuple[ReadyTile, Tier]:
         with self._traces.span("cache lookup", zoom=key.zoom) as span:
-            found = await run_in(self._disk_pool, lambda: self._find([key]))
+            found = await self.store.find([key])
             span["found"] = key in found
         if key in found:
-            return found[key], "disk"
+            return found[key]
         corner = self._corner(key)
-        made = await self._metatiles.do(corner.path, lambda: self._make(corner))
-        return made[key], "rendered"
+        made, tier = await self._metatiles.do(corner.path, lambda: self._make(corner))
+        return made[key], tier
 
-    async def _make(self, corner: TileKey) -> Made:
+    async def _make(self, corner: TileKey) -> tuple[Made, Tier]:
         keys = self._metatile_keys(corner)
         if len(keys) > 1:
             # Another tile's request may have made all of them since this one looked for its own.
-            found = await run_in(self._disk_pool, lambda: self._find(keys))
+            found = await self.store.find(keys)
             if len(found) == len(keys):
-                return found
+                return {key: tile for key, (tile, _) in found.items()}, "coalesced"
+        tier: Tier = "coalesced"  # unless it is this server that makes them
+
+        async def encoded() -> dict[TileKey, Body]:
+            nonlocal tier
+            tier = "rendered"
+            return await self._encoded(corner, keys)
+
+        return await self.store.once(keys, encoded), tier
+
+    async def _encoded(self, corner: TileKey, keys: list[TileKey]) -> dict[TileKey, Body]:
         charge()
-        pixels = await outcome(self.queue.submit_tile(corner.path, self._watched(corner.zoom, lambda: self._render(corner))))
-        return await run_in(self._encode_pool, lambda: self._finish(keys, pixels))
+        watched = self._watched(corner.zoom, lambda: self._render(corner))
+        pixels = await outcome(self.queue.submit_tile(corner.path, watched))
+        return await run_in(self._encode_pool, lambda: self._encode(keys, pixels))
 
     def _corner(self, key: TileKey) -> TileKey:
         """The first tile of the metatile of `key`."""
@@ -190,18 +196,6 @@ class TileRenderer:
         """Tiles a side of this metatile: at low zooms the whole world is less than one metatile."""
         return min(self._tiles_a_side(corner), 1 << corner.zoom)
 
-    def _find(self, keys: list[TileKey]) -> Made:
-        """Those of `keys` that memory or disk has."""
-        found: Made = {}
-        for key in keys:
-            tile = self._ready.get(key.path)
-            if tile is None and self._disk is not None:
-                stored = self._disk.get(key.digest(self._ready.seeds))
-                tile = None if stored is None else self._ready.make(key, stored)
-            if tile is not None:
-                found[key] = tile
-        return found
-
     def _render(self, corner: TileKey) -> NDArray[np.uint8]:
         if corner.grid == CRS84:
             return self._guarded(lambda: crs84_tile(self._planet, corner.zoom, corner.x, corner.y), corner.path)
@@ -223,17 +217,15 @@ class TileRenderer:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise RenderError(f"The tile could not be rendered ({reason}); try again in a few seconds.") from error
 
-    def _finish(self, keys: list[TileKey], pixels: NDArray[np.uint8]) -> Made:
-        """Splits, encodes and keeps."""
-        first, made = keys[0], Made()
+    def _encode(self, keys: list[TileKey], pixels: NDArray[np.uint8]) -> dict[TileKey, Body]:
+        """Splits and encodes."""
+        first, bodies = keys[0], {}
         side = first.size
         for key in keys:
             top, left = (key.y - first.y) * side, (key.x - first.x) * side
-            tile = pixels[top : top + side, left : left + side]
+            tile = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+            solid = bool((tile == tile[0, 0]).all())
             timed = self._metrics.encode_seconds.labels(key.extension).time()
             with self._traces.span("encode", format=key.extension), timed:
-                body = self._encoder.encode(np.ascontiguousarray(tile), key.extension)
-            if self._disk is not None:
-                self._disk.put(key.digest(self._ready.seeds), body)
-            made[key] = self._ready.make(key, body)
-        return made
+                bodies[key] = Body(self._encoder.encode(tile, key.extension), solid)
+        return bodies

@@ -1,5 +1,5 @@
-"""The benchmarks by name: `python -m bench NAME [options]`, NAME being floor, tiles, hits, memory, bbox, exports or gpu;
-`--help` after a name.
+"""The benchmarks by name: `python -m bench NAME [options]`, NAME being floor, tiles, hits, hits_redis, memory,
+bbox, exports or gpu; `--help` after a name.
 
 Without a name, those that need no GPU run one after another with their defaults.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("floor", "tiles", "hits", "memory", "bbox", "exports", "gpu")
+NAMES = ("floor", "tiles", "hits", "hits_redis", "memory", "bbox", "exports", "gpu")
 
 
 def main() -> int:

@@ -122,7 +122,23 @@ class DiskCache:
     def keys(self) -> list[str]:
         """All keys at present, those used last at the end."""
         with self._lock:
-            return [key for (key,) in self._connection.execute("SELECT key FROM entry ORDER BY used")]
+            try:
+                return [key for (key,) in self._connection.execute("SELECT key FROM entry ORDER BY used")]
+            except sqlite3.Error as error:
+                self._failed(error, "read")
+                return []
+
+    @property
+    def contents(self) -> int:
+        """How many values are stored, each for one entry or several."""
+        with self._lock:
+            return int(self._connection.execute("SELECT count(*) FROM content").fetchone()[0])
+
+    def sound(self) -> bool:
+        """Whether SQLite finds its file in order; it reads all of it."""
+        with self._lock, suppress(sqlite3.Error):
+            return bool(self._connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+        return False
 
     def delete_many(self, keys: Collection[str]) -> None:
         """Forgets `keys` and gives the freed pages back to the file system."""

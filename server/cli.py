@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from server.cache_cli import cache_app
 from server.failures import CommandError, one_line_errors
 from server.settings import Settings, load_settings, unknown_variables
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(cache_app, name="cache")
 
 Seed = Annotated[int | None, typer.Option(help="another seed, another world")]
 Steps = Annotated[int | None, typer.Option(help="sampler steps, 1 to 16")]

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 import redis
+from PIL import Image
 from starlette.testclient import TestClient
 
 from cache import CacheError
@@ -173,7 +174,7 @@ def test_what_is_stored_once_is_there_once_and_survives_the_loss_of_either_part(
         client = redis_server.client()
         keys = client.keys("*")
         assert len(keys) == 101
-        contents = [key for key in keys if key.startswith(full_key(CONTENT, "")[:-2].encode())]
+        contents = [key for key in keys if short_name(key.decode() if isinstance(key, bytes) else key)[0] == CONTENT]
         assert len(contents) == 1
         assert sum(client.strlen(key) for key in keys) < 100 * 40 + len(sea) + 40
         assert within(other, lambda: other.tiles.get_many(names)) == dict.fromkeys(names, sea)
@@ -287,3 +288,21 @@ def test_what_the_disk_has_comes_back_into_an_empty_redis(
         assert client.get("/4/8/5.png").content == first
         assert redis_server.client().dbsize() == 1
     assert len(readings.calls) == 1
+
+
+def test_solid_tiles_are_stored_once_in_redis_and_on_disk(
+    make_settings: MakeSettings, redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (512, 256), (20, 40, 90)).save(tmp_path / "sea.png")
+    monkeypatch.setenv("METAEARTH_BASE_PICTURE", str(tmp_path / "sea.png"))
+    settings = make_settings(cache_url=redis_server.url, tile_memory_mb=0)
+    app = create_app(settings)
+    with TestClient(app) as client:
+        bodies = {client.get(f"/4/{x}/5.png").content for x in range(8)}
+        assert len(bodies) == 1
+        assert {client.get(f"/4/{x}/5.png").content for x in range(8)} == bodies
+        assert app.api.state.renderer.store.lookups["redis", 4] == 8
+        kinds = [short_name(key.decode())[0] for key in redis_server.client().scan_iter("metaearth:1:[tc]:*")]
+        assert sorted(kinds) == [CONTENT] + [TILE] * 8
+        disk = app.api.state.renderer.store.disk
+        assert (len(disk), disk.contents) == (8, 1)

@@ -90,10 +90,10 @@ def test_an_owner_outrun_by_another_is_refused(redis_server: RedisServer, tiers:
     lock, fence = lock_keys(full_key(BLOCK, "p/6/0/0"))
     client = redis_server.client()
     assert stale.blocks.claim(["p/6/0/0"])[1]
-    first = int(client.get(fence) or 0)  # type: ignore[arg-type]
+    first = int(client.get(fence) or 0)
     client.delete(lock)  # as if it had stood still for longer than its lease
     assert late.blocks.claim(["p/6/0/0"])[1]
-    assert int(client.get(fence) or 0) > first  # type: ignore[arg-type]
+    assert int(client.get(fence) or 0) > first
     stale.blocks.put("p/6/0/0", b"stale")
     assert stale.counters.fenced_writes == 1
     assert late.blocks.get("p/6/0/0") is None

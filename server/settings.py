@@ -126,6 +126,10 @@ class Settings(BaseSettings):
         "*", description="pages that may embed the viewer, a CSP source list: 'none', https://a.example"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_format: Literal["text", "json"] = Field("text", description="a line of text or a JSON object for each record")
+    access_log: bool = Field(False, description="a line for each request, tiles from memory included")
+    metrics: bool = Field(True, description="/metrics for Prometheus and the live figures at /admin")
+    traces: bool = Field(False, description="OpenTelemetry traces, to where the OTEL_* variables say")
 
     @field_validator("root_path")
     @classmethod

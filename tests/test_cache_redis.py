@@ -267,6 +267,11 @@ def test_a_second_server_answers_from_redis_without_rendering_and_without_fastap
         app.app = behind
         store = app.api.state.renderer.store
         assert store.lookups["redis", 4] == 5
+        metrics = client.get("/metrics").text.splitlines()
+        assert 'metaearth_tiles_total{tier="redis",zoom="4"} 5.0' in metrics
+        assert 'metaearth_tiles_total{tier="memory",zoom="4"} 0.0' in metrics
+        assert 'metaearth_requests_total{status="200",zoom="4"} 5.0' in metrics
+        assert 'metaearth_cache_up{cache="redis"} 1.0' in metrics
     assert len(readings.calls) == 1
 
 

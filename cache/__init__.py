@@ -9,6 +9,6 @@ from cache.disk import DiskCache
 from cache.errors import CacheError
 from cache.flight import SingleFlight, run_in
 from cache.memory import ByteBoundedLRU, MemoryCache
-from cache.store import ByteStore
+from cache.store import ByteStore, ListedStore
 
-__all__ = ["ByteBoundedLRU", "ByteStore", "CacheError", "DiskCache", "MemoryCache", "SingleFlight", "run_in"]
+__all__ = ["ByteBoundedLRU", "ByteStore", "CacheError", "DiskCache", "ListedStore", "MemoryCache", "SingleFlight", "run_in"]

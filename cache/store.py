@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 
 class ByteStore(Protocol):
@@ -14,4 +15,13 @@ class ByteStore(Protocol):
 
     def put(self, key: str, value: bytes) -> None:
         """Keeps `value` for as long as there is room."""
+        ...
+
+
+@runtime_checkable
+class ListedStore(ByteStore, Protocol):
+    """A store that can say what it has without reading it."""
+
+    def contains(self, keys: Sequence[str]) -> set[str]:
+        """Those of `keys` that it has."""
         ...

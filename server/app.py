@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +78,10 @@ def planet_from_settings(settings: Settings, blocks: DiskCache | None) -> Planet
     )
 
 
-def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
+def create_app(settings: Settings, planet: Planet | None = None, *, run_exports: bool = True) -> FastPath:
     """The ASGI application; `.api` of its `FastPath` is the FastAPI application behind.
+
+    Without `run_exports` it works on no export job: those are the server's, which may run beside this process.
 
     With a `planet` given, its own block store stays what it is; else one is opened. Raises `CacheError` and
     `ModelError`.
@@ -97,7 +99,7 @@ def create_app(settings: Settings, planet: Planet | None = None) -> FastPath:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with running(exports):
+        async with running(exports) if run_exports else nullcontext():
             yield
         renderer.close()
         disk.close()

@@ -4,7 +4,7 @@ event loop."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cache import ByteStore, SingleFlight, run_in
+from cache import ByteStore, ListedStore, SingleFlight, run_in
 from model import Planet
 from model.errors import ModelError
 from server.crs84 import crs84_tile
@@ -89,6 +89,25 @@ class TileRenderer:
             if not self._stopping:
                 raise
             raise RenderError(STOPPING) from error
+
+    async def stored(self, keys: Sequence[TileKey]) -> set[TileKey]:
+        """Those of `keys` that the store behind memory has, so that they outlive this process."""
+        disk = self._disk
+        if disk is None:
+            return set()
+        named = {key.digest(self._ready.seeds): key for key in keys}
+
+        def ask() -> set[str]:
+            if isinstance(disk, ListedStore):
+                return disk.contains(list(named))
+            return {digest for digest in named if disk.get(digest) is not None}
+
+        return {named[digest] for digest in await run_in(self._disk_pool, ask)}
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is a store behind memory."""
+        return self._disk is not None
 
     @property
     def stopping(self) -> bool:

@@ -210,3 +210,15 @@ def test_a_writer_killed_with_signal_9_leaves_a_readable_cache(path: Path) -> No
         other.close()
         cache.close()
     assert not path.with_name("tiles.sqlite.corrupt").exists()
+
+
+def test_what_is_there_is_told_without_reading_it(path: Path) -> None:
+    cache = DiskCache(path, 4 * MIB)
+    for i in range(1200):
+        cache.put(str(i), b"x")
+    assert cache.contains([str(i) for i in range(600, 1800)]) == {str(i) for i in range(600, 1200)}
+    assert cache.contains([]) == set()
+    with sqlite3.connect(path) as other:
+        other.execute("DELETE FROM content WHERE id = (SELECT id FROM entry WHERE key = '7')")
+    other.close()
+    assert cache.contains(["7", "8"]) == {"8"}, "half of an entry is none"

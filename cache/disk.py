@@ -13,25 +13,16 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 
+from cache.disk_layout import LAYOUT, SCHEMA, add_content, forget_content
 from cache.errors import CacheError
 
 logger = logging.getLogger(__name__)
 
-# Raised when the layout below changes: an older file is then emptied, for it is only a cache.
-LAYOUT = 1
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS entry (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, crc INTEGER NOT NULL, size INTEGER NOT NULL, used
-    INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS entry_used ON entry (used);
-CREATE TABLE IF NOT EXISTS content (id INTEGER PRIMARY KEY, value BLOB NOT NULL);
-"""
 # Eviction goes down to this share of the bound, so that a full cache does not evict at every single put.
 LOW_WATER = 0.95
 EVICTED_AT_ONCE = 32
@@ -75,26 +66,29 @@ class DiskCache:
             raise self._unwritable(error.strerror or str(error)) from error
         self._shrink_to_bound()
 
-    def get(self, key: str) -> bytes | None:
-        """The value of `key`, or None if it is not there or is damaged."""
+    def get(self, key: str, *, note: bool = True) -> bytes | None:
+        """The value of `key`, or None if it is not there or is damaged; without `note` it does not count as used."""
         with self._lock:
             try:
                 row = self._connection.execute(
-                    "SELECT entry.id, crc, value FROM entry LEFT JOIN content USING (id) WHERE key = ?",
+                    "SELECT entry.id, crc, value, content FROM entry LEFT JOIN content ON content.id = content WHERE key = ?",
                     (key,),
                 ).fetchone()
                 if row is None:
                     return None
-                identifier, crc, value = row
+                identifier, crc, value, content = row
                 if not isinstance(value, bytes) or zlib.crc32(value) != crc:
                     logger.warning("dropped a damaged entry of %s: %s", self.path, key)
                     with self._transaction():
-                        self._delete(identifier)
+                        # With all others that have this content, or the next value with its digest would be lost again.
+                        self._connection.execute("DELETE FROM entry WHERE content = ?", (content,))
+                        self._connection.execute("DELETE FROM content WHERE id = ?", (content,))
                     return None
-                self._noted[identifier] = time.time_ns()
-                if len(self._noted) >= NOTED_ACCESSES:
-                    with self._transaction():
-                        self._write_accesses()
+                if note:
+                    self._noted[identifier] = time.time_ns()
+                    if len(self._noted) >= NOTED_ACCESSES:
+                        with self._transaction():
+                            self._write_accesses()
                 return value
             except sqlite3.Error as error:
                 self._failed(error, "read")
@@ -108,32 +102,47 @@ class DiskCache:
                 for first in range(0, len(keys), ASKED_AT_ONCE):
                     asked = keys[first : first + ASKED_AT_ONCE]
                     marks = ",".join("?" * len(asked))
-                    query = f"SELECT key FROM entry JOIN content USING (id) WHERE key IN ({marks})"
+                    query = f"SELECT key FROM entry JOIN content ON content.id = content WHERE key IN ({marks})"
                     rows += self._connection.execute(query, asked).fetchall()
                 return {key for (key,) in rows}
             except sqlite3.Error as error:
                 self._failed(error, "read")
                 return set()
 
-    def put(self, key: str, value: bytes) -> None:
+    def put(self, key: str, value: bytes, *, once: bool = False) -> None:
         """Keeps `value`, evicting the least recently used entries; a value larger than the bound is not
-        kept."""
+        kept. `once`: the same bytes under other keys are stored a single time."""
         if len(value) > self.max_bytes:
             return
         with self._lock:
             try:
                 with self._transaction():
-                    (identifier,) = self._connection.execute(
-                        "INSERT INTO entry (key, crc, size, used) VALUES (?, ?, ?, ?)"
-                        " ON CONFLICT (key) DO UPDATE SET crc = excluded.crc, size = excluded.size,"
-                        " used = excluded.used RETURNING id",
-                        (key, zlib.crc32(value), len(value), time.time_ns()),
-                    ).fetchone()
-                    self._connection.execute("INSERT OR REPLACE INTO content (id, value) VALUES (?, ?)", (identifier, value))
+                    content = add_content(self._connection, value, once)
+                    old = self._connection.execute("SELECT content FROM entry WHERE key = ?", (key,)).fetchone()
+                    self._connection.execute(
+                        "INSERT INTO entry (key, content, crc, size, used) VALUES (?, ?, ?, ?, ?)"
+                        " ON CONFLICT (key) DO UPDATE SET content = excluded.content, crc = excluded.crc,"
+                        " size = excluded.size, used = excluded.used",
+                        (key, content, zlib.crc32(value), len(value), time.time_ns()),
+                    )
+                    if old is not None:
+                        forget_content(self._connection, old[0])
                     if self._used_bytes() > self.max_bytes:
                         self._evict()
             except sqlite3.Error as error:
                 self._failed(error, "written")
+
+    def keys(self) -> list[str]:
+        """All keys at present, those used last at the end."""
+        with self._lock:
+            return [key for (key,) in self._connection.execute("SELECT key FROM entry ORDER BY used")]
+
+    def delete_many(self, keys: Collection[str]) -> None:
+        """Forgets `keys` and gives the freed pages back to the file system."""
+        for key in keys:
+            self.delete(key)
+        with self._lock, suppress(sqlite3.Error):
+            self._connection.executescript("PRAGMA incremental_vacuum")
 
     def delete(self, key: str) -> None:
         """Forgets `key`, if it is there."""
@@ -261,8 +270,9 @@ class DiskCache:
                     return
 
     def _delete(self, identifier: int) -> None:
-        for table in ("entry", "content"):
-            self._connection.execute(f"DELETE FROM {table} WHERE id = ?", (identifier,))
+        (content,) = self._connection.execute("SELECT content FROM entry WHERE id = ?", (identifier,)).fetchone()
+        self._connection.execute("DELETE FROM entry WHERE id = ?", (identifier,))
+        forget_content(self._connection, content)
 
     def _write_accesses(self) -> None:
         if self._noted:

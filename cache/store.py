@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 
 class ByteStore(Protocol):
@@ -15,13 +14,4 @@ class ByteStore(Protocol):
 
     def put(self, key: str, value: bytes) -> None:
         """Keeps `value` for as long as there is room."""
-        ...
-
-
-@runtime_checkable
-class ListedStore(ByteStore, Protocol):
-    """A store that can say what it has without reading it."""
-
-    def contains(self, keys: Sequence[str]) -> set[str]:
-        """Those of `keys` that it has."""
         ...

@@ -126,11 +126,12 @@ class Planet:
 
     def _fetch(self, zoom: int, wanted: Iterable[Index]) -> dict[Index, Pixels]:
         """The canonical blocks ``wanted`` of an even zoom above the base, generated with their ancestors where missing."""
-        found = {index: self._blocks.get(self._key(zoom, index)) for index in wanted}
-        missing = [index for index, block in found.items() if block is None]
+        keys = {self._key(zoom, index): index for index in wanted}
+        found = {keys[key]: block for key, block in self._blocks.get_many(list(keys)).items()}
+        missing = [index for index in keys.values() if index not in found]
         if missing:
             found.update(self._generate(zoom, missing))
-        return {index: block for index, block in found.items() if block is not None}
+        return found
 
     def _generate(self, zoom: int, missing: list[Index]) -> dict[Index, Pixels]:
         places = {index: Place.of_block(zoom, index) for index in missing}
@@ -148,14 +149,22 @@ class Planet:
             return place.window(pixels)
 
         made: dict[Index, Pixels] = {}
-        with self._rendering:
-            # Another thread may have generated some while this one waited.
-            known = {index: self._blocks.get(self._key(zoom, index)) for index in missing}
-            todo = [index for index in missing if known[index] is None]
-            made.update({index: block for index, block in known.items() if block is not None})
-            for index, pixels in zip(todo, self.engine.run(map(window, todo)), strict=True):
-                block = made[index] = pixels[HALO:-HALO, HALO:-HALO].copy()
-                self._blocks.put(self._key(zoom, index), block)
+        left = {self._key(zoom, index): index for index in missing}
+        while left:
+            with self._rendering:
+                # Another thread, or process, may have made some while this one waited or fetched the parents.
+                found, mine = self._blocks.claim(list(left))
+                made.update({left[key]: block for key, block in found.items()})
+                todo = [key for key in left if key in mine]
+                try:
+                    for pixels in self.engine.run(window(left[key]) for key in list(todo)):
+                        block = made[left[todo[0]]] = pixels[HALO:-HALO, HALO:-HALO].copy()
+                        self._blocks.put(todo.pop(0), block)
+                finally:
+                    self._blocks.abandon(todo)
+            left = {key: index for key, index in left.items() if index not in made}
+            if left:
+                self._blocks.wait(list(left))
         return made
 
     @staticmethod

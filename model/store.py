@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,28 @@ class BlockStore(Protocol):
         ...
 
 
+@runtime_checkable
+class SharedStore(BlockStore, Protocol):
+    """A store of several processes, in which one of them may claim keys: the others wait for what it makes."""
+
+    def get_many(self, keys: Sequence[str]) -> dict[str, bytes]:
+        """Those of ``keys`` that are there."""
+        ...
+
+    def claim(self, keys: Sequence[str]) -> tuple[dict[str, bytes], set[str]]:
+        """What is stored of ``keys`` meanwhile, and which of the others the caller is to make; it must not wait for anything
+        before it has `put` or abandoned those. The rest is being made by another process."""
+        ...
+
+    def abandon(self, keys: Sequence[str]) -> None:
+        """Give up claims whose values were not made."""
+        ...
+
+    def wait(self, keys: Sequence[str]) -> None:
+        """Return when another process may have made, or given up, one of ``keys``."""
+        ...
+
+
 class Blocks:
     """Canonical blocks (uint8 [BLOCK, BLOCK, 3], read-only), the last used of them in memory, before a `BlockStore`.
 
@@ -39,19 +62,38 @@ class Blocks:
         self._kept: OrderedDict[str, Pixels] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> Pixels | None:
-        """The block under ``key``, or None."""
-        with self._lock:
-            block = self._kept.get(key)
-            if block is not None:
-                self._kept.move_to_end(key)
-                return block
-        value = self._store.get(key) if self._store is not None else None
-        if value is None or len(value) != BLOCK * BLOCK * 3:
-            return None
-        block = np.frombuffer(value, np.uint8).reshape(BLOCK, BLOCK, 3)
-        self._keep(key, block)
-        return block
+    def get_many(self, keys: Sequence[str]) -> dict[str, Pixels]:
+        """The blocks under ``keys``, those that there are."""
+        found = self._in_memory(keys)
+        missing = [key for key in keys if key not in found]
+        if missing and isinstance(self._store, SharedStore):
+            found |= self._as_blocks(self._store.get_many(missing))
+        elif missing and self._store is not None:
+            values = {key: self._store.get(key) for key in missing}
+            found |= self._as_blocks({key: value for key, value in values.items() if value is not None})
+        return found
+
+    def claim(self, keys: Sequence[str]) -> tuple[dict[str, Pixels], set[str]]:
+        """The blocks under ``keys`` that there are by now, and the keys of those that the caller is to make and to `put`.
+
+        Those in neither are being made by another process that shares the store: `wait` for them.
+        """
+        if not isinstance(self._store, SharedStore):
+            found = self.get_many(keys)
+            return found, set(keys) - found.keys()
+        found = self._in_memory(keys)
+        stored, mine = self._store.claim([key for key in keys if key not in found])
+        return found | self._as_blocks(stored), mine
+
+    def abandon(self, keys: Sequence[str]) -> None:
+        """Give up claims whose blocks were not made."""
+        if isinstance(self._store, SharedStore):
+            self._store.abandon(keys)
+
+    def wait(self, keys: Sequence[str]) -> None:
+        """Return when another process may have made, or given up, one of ``keys``."""
+        if isinstance(self._store, SharedStore):
+            self._store.wait(keys)
 
     def put(self, key: str, block: Pixels) -> None:
         """Keep ``block`` in memory and in the store."""
@@ -59,6 +101,24 @@ class Blocks:
         self._keep(key, block)
         if self._store is not None:
             self._store.put(key, block.tobytes())
+
+    def _in_memory(self, keys: Sequence[str]) -> dict[str, Pixels]:
+        found: dict[str, Pixels] = {}
+        with self._lock:
+            for key in keys:
+                block = self._kept.get(key)
+                if block is not None:
+                    self._kept.move_to_end(key)
+                    found[key] = block
+        return found
+
+    def _as_blocks(self, values: dict[str, bytes]) -> dict[str, Pixels]:
+        blocks: dict[str, Pixels] = {}
+        for key, value in values.items():
+            if len(value) == BLOCK * BLOCK * 3:
+                blocks[key] = np.frombuffer(value, np.uint8).reshape(BLOCK, BLOCK, 3)
+                self._keep(key, blocks[key])
+        return blocks
 
     def _keep(self, key: str, block: Pixels) -> None:
         with self._lock:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 
 from fastapi import FastAPI
 
-from cache import DiskCache
+from cache import SharedBlocks
 from model import Planet, open_planet
 from server.bbox import bbox_router
+from server.caches import Caches
 from server.cors import CorsMiddleware, CorsPolicy
 from server.encode import Encoder
 from server.errors import add_error_handlers
@@ -22,6 +21,7 @@ from server.ogc import describe, ogc_router, tile_resolver
 from server.proxies import ProxyMiddleware, ProxyPolicy
 from server.renderer import TileRenderer
 from server.settings import MIB, Settings
+from server.tile_store import TileStore
 from server.tilejson import VERSION, tilejson_router
 from server.tiles import tile_router
 from server.tms import tms_resolver, tms_router
@@ -35,35 +35,7 @@ DESCRIPTION = """Map tiles of a synthetic Earth, zoom 0 to 20, made by a self-ca
 No tile beyond zoom 4 is a record of any real place. Every error answers `{"detail": "one sentence"}`."""
 
 
-@dataclass(frozen=True)
-class DiskCaches:
-    """The two files in the cache directory; None where a size of 0 switches one off."""
-
-    tiles: DiskCache | None
-    blocks: DiskCache | None
-
-    @staticmethod
-    def paths(settings: Settings) -> dict[str, Path]:
-        """Where the two lie."""
-        return {name: settings.cache_dir / f"{name}.sqlite" for name in ("tiles", "blocks")}
-
-    @classmethod
-    def open(cls, settings: Settings) -> DiskCaches:
-        """Opens both; raises `cache.CacheError` if the directory cannot be written."""
-        paths = cls.paths(settings)
-        return cls(
-            DiskCache(paths["tiles"], settings.tile_disk_mb * MIB) if settings.tile_disk_mb else None,
-            DiskCache(paths["blocks"], settings.block_disk_mb * MIB) if settings.block_disk_mb else None,
-        )
-
-    def close(self) -> None:
-        """Closes both."""
-        for cache in (self.tiles, self.blocks):
-            if cache is not None:
-                cache.close()
-
-
-def planet_from_settings(settings: Settings, blocks: DiskCache | None) -> Planet:
+def planet_from_settings(settings: Settings, blocks: SharedBlocks | None) -> Planet:
     """Opens the planet that `settings` name, with `blocks` behind its memory; raises `ModelError`."""
     return open_planet(
         settings.planet,
@@ -86,15 +58,16 @@ def create_app(settings: Settings, planet: Planet | None = None, *, run_exports:
     With a `planet` given, its own block store stays what it is; else one is opened. Raises `CacheError` and
     `ModelError`.
     """
-    disk = DiskCaches.open(settings)
+    caches = Caches.open(settings)
     if planet is None:
-        planet = planet_from_settings(settings, disk.blocks)
+        planet = planet_from_settings(settings, caches.blocks)
     encoder = Encoder.from_settings(settings)
     cors = CorsPolicy(settings.cors_origins)
     seeds = encoder.etag_seed(planet.identity)
     ready = ReadyTiles(settings.tile_memory_mb * MIB, seeds, settings.max_age, cors)
     metatile = settings.metatile or (2 if planet.compute.device.type == "cuda" else 1)
-    renderer = TileRenderer(planet, encoder, ready, disk.tiles, metatile, settings.encoder_threads)
+    store = TileStore(ready, planet.identity, caches.tiles, None if caches.redis is None else caches.redis.tiles)
+    renderer = TileRenderer(planet, encoder, store, metatile, settings.encoder_threads)
     exports = export_jobs(settings, planet, renderer)
 
     @asynccontextmanager
@@ -102,10 +75,11 @@ def create_app(settings: Settings, planet: Planet | None = None, *, run_exports:
         async with running(exports) if run_exports else nullcontext():
             yield
         renderer.close()
-        disk.close()
+        await caches.aclose()
+        caches.close()
 
     api = FastAPI(title="MetaEarth Tiles", description=DESCRIPTION, version=VERSION, lifespan=lifespan)
-    api.state.planet, api.state.renderer = planet, renderer
+    api.state.planet, api.state.renderer, api.state.caches = planet, renderer, caches
     add_error_handlers(api)
     api.include_router(health_router(planet))
     api.include_router(tilejson_router(settings, planet))
@@ -121,6 +95,8 @@ def create_app(settings: Settings, planet: Planet | None = None, *, run_exports:
     api.include_router(tile_router(renderer, planet.name))
     proxies = ProxyPolicy(settings)
     application = FastPath(CorsMiddleware(ProxyMiddleware(api, proxies), cors), ready, planet.name, api, proxies)
+    if caches.redis is not None:
+        application.add_tier(store.fetch)
     application.add_alias("/tms", tms_resolver(planet.name))
     application.add_alias("/wmts", wmts_tiles.resolve)
     for prefix in ("/tiles", "/map", "/collections"):

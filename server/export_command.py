@@ -14,7 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from model import Planet
-from server.app import DiskCaches, planet_from_settings
+from server.app import planet_from_settings
+from server.caches import Caches
 from server.errors import RenderError
 from server.export_engine import Export, Progress, check_room
 from server.export_errors import DiskFullError, ExportRequestError
@@ -48,9 +49,9 @@ def export_to_file(settings: Settings, output: Path, bbox: str, asked: Mapping[s
 
     with _sentences():
         plan_of("")  # what is wrong with the options is said before the planet is opened
-        disk = DiskCaches.open(settings)
+        caches = Caches.open(settings)
         try:
-            planet = planet_from_settings(settings, disk.blocks)
+            planet = planet_from_settings(settings, caches.blocks)
             plan = plan_of(planet.identity)
             folder = settings.cache_dir / "exports"
             folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def export_to_file(settings: Settings, output: Path, bbox: str, asked: Mapping[s
                 size = _run(settings, planet, plan, rates, work, output)
                 shutil.rmtree(work, ignore_errors=True)
         finally:
-            disk.close()
+            caches.close()
     return f"{output}: {plan.width} x {plan.height} pixels at zoom {plan.maxzoom}, {plan.tiles} tiles, {byte_text(size)}"
 
 

@@ -9,7 +9,7 @@ behind.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from fastapi import FastAPI
@@ -28,6 +28,7 @@ READY_OVERHEAD = 2048
 EMPTY: Message = {"type": "http.response.body", "body": b""}
 # From a path below an alias' prefix, and its query string, to the tile that both mean; see `FastPath.add_alias`.
 Resolver = Callable[[str, bytes], TileKey | None]
+Fetch = Callable[[TileKey], Awaitable["ReadyTile | None"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,7 @@ class FastPath:
         self.tiles = tiles
         self._get = tiles.get
         self._aliases: dict[str, Resolver] = {}
+        self._fetch: Fetch | None = None
         self._proxies = proxies
         self._varies = not tiles.cors.any_origin
         name = f"/{planet}"
@@ -112,6 +114,10 @@ class FastPath:
         if not prefix.startswith("/") or "/" in prefix[1:] or prefix == "/" or prefix in self._aliases:
             raise ValueError(f"{prefix!r} is no single path segment, or has an alias already.")
         self._aliases[prefix] = resolver
+
+    def add_tier(self, fetch: Fetch) -> None:
+        """Has `fetch(key)` asked for tiles that are not in memory, before FastAPI sees the request: a look-up, no work."""
+        self._fetch = fetch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
@@ -139,6 +145,8 @@ class FastPath:
                     await send(self._for_request(self.tiles.not_modified(etag), scope, added))
                     await send(EMPTY)
                     return
+        if tile is None and key is not None and self._fetch is not None:
+            tile = await self._fetch(key)
         if tile is None:
             await self.app(scope, receive, send)
             return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from server.app import DiskCaches, planet_from_settings
+from server.app import planet_from_settings
+from server.caches import Caches
 from server.settings import Settings
 
 
 def describe(settings: Settings) -> str:
     """Lines for people; raises `CacheError` and `ModelError` as `serve` would."""
-    disk = DiskCaches.open(settings)
+    caches = Caches.open(settings)
     try:
         info = planet_from_settings(settings, None).info()
         lines = [
@@ -20,14 +21,16 @@ def describe(settings: Settings) -> str:
             f"cache      {settings.cache_dir}",
         ]
         bounds = {"tiles": settings.tile_disk_mb, "blocks": settings.block_disk_mb}
-        for name, path in DiskCaches.paths(settings).items():
-            cache = getattr(disk, name)
+        for name, path in Caches.paths(settings).items():
+            cache = caches.tiles if name == "tiles" else caches.block_disk
             state = (
                 "switched off"
                 if cache is None
                 else f"{len(cache)} entries, {cache.bytes / 2**20:.1f} of {bounds[name]} MiB, {path}"
             )
             lines.append(f"  {name:<8} {state}")
+        if caches.redis is not None:
+            lines.append(f"  redis    {caches.redis.shown}, {'answers' if caches.redis.available else 'does not answer'}")
     finally:
-        disk.close()
+        caches.close()
     return "\n".join(lines)

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from server.app import DiskCaches, planet_from_settings
+from server.app import planet_from_settings
+from server.caches import Caches
 from server.encode import EXTENSIONS, MAX_SIDE, Encoder
 from server.errors import TileAddressError, TileNotFoundError
 from server.failures import CommandError
@@ -88,9 +89,9 @@ def render_to_file(settings: Settings, box: PixelBox, output: Path) -> str:
     Raises `CommandError`, `CacheError` and `ModelError`.
     """
     extension = picture_extension(output, box.width, box.height)
-    disk = DiskCaches.open(settings)
+    caches = Caches.open(settings)
     try:
-        planet = planet_from_settings(settings, disk.blocks)
+        planet = planet_from_settings(settings, caches.blocks)
         picture = np.empty((box.height, box.width, 3), np.uint8)
         with tqdm(total=box.width * box.height, unit="px", unit_scale=True, desc=str(output)) as bar:
             for top in range(0, box.height, STRIP_ROWS):
@@ -99,7 +100,7 @@ def render_to_file(settings: Settings, box: PixelBox, output: Path) -> str:
                     box.zoom, box.x, box.y + top, box.width, rows, progress=_advance(bar, top * box.width)
                 )
     finally:
-        disk.close()
+        caches.close()
     write_picture(settings, picture, extension, output)
     return f"{output}: {box.width} x {box.height} pixels, zoom {box.zoom}"
 

@@ -1,10 +1,9 @@
-"""From a tile's key to its bytes: disk cache, then one rendering for all who ask, then encoding, off the
-event loop."""
+"""From a tile's key to its bytes: the caches, then one rendering for all who ask, then encoding, off the event loop."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
@@ -12,25 +11,24 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cache import ByteStore, ListedStore, SingleFlight, run_in
+from cache import SingleFlight, run_in
 from model import Planet
 from model.errors import ModelError
 from server.crs84 import crs84_tile
 from server.encode import Encoder
 from server.errors import RenderError
-from server.fastpath import ReadyTile, ReadyTiles
+from server.fastpath import ReadyTile
+from server.tile_store import Body, Made, TileStore
 from server.tilekey import CRS84, TileKey
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 STOPPING = "The server is stopping; try again in a few seconds."
-Made = dict[TileKey, ReadyTile]
 
 
 class TileRenderer:
-    """Makes tiles ready. Three kinds of threads: one that renders, those that encode, one that reads the
-    disk.
+    """Makes tiles ready. Two kinds of threads: one that renders, those that encode.
 
     The planet is called from a single thread, for its convolutions use all cores already. `metatile` tiles a
     side are rendered at one go and split. All coroutines must run in one event loop.
@@ -40,22 +38,19 @@ class TileRenderer:
         self,
         planet: Planet,
         encoder: Encoder,
-        ready: ReadyTiles,
-        disk: ByteStore | None,
+        store: TileStore,
         metatile: int,
         encoder_threads: int,
     ) -> None:
         self._planet = planet
         self._encoder = encoder
-        self._ready = ready
-        self._disk = disk
+        self.store = store
         self._metatile = metatile
         self._stopping = False
         self._tiles: SingleFlight[ReadyTile] = SingleFlight()
         self._metatiles: SingleFlight[Made] = SingleFlight()
         self._render_pool = ThreadPoolExecutor(1, "render")
         self._encode_pool = ThreadPoolExecutor(encoder_threads, "encode")
-        self._disk_pool = ThreadPoolExecutor(1, "disk")
 
     async def tile(self, key: TileKey) -> ReadyTile:
         """The tile `key`, ready to be sent.
@@ -64,7 +59,7 @@ class TileRenderer:
             RenderError: if it cannot be rendered at present.
             ModelError: what the planet raises.
         """
-        tile = self._ready.get(key.path)
+        tile = self.store.ready.get(key.path)
         if tile is not None:
             return tile
         try:
@@ -90,25 +85,6 @@ class TileRenderer:
                 raise
             raise RenderError(STOPPING) from error
 
-    async def stored(self, keys: Sequence[TileKey]) -> set[TileKey]:
-        """Those of `keys` that the store behind memory has, so that they outlive this process."""
-        disk = self._disk
-        if disk is None:
-            return set()
-        named = {key.digest(self._ready.seeds): key for key in keys}
-
-        def ask() -> set[str]:
-            if isinstance(disk, ListedStore):
-                return disk.contains(list(named))
-            return {digest for digest in named if disk.get(digest) is not None}
-
-        return {named[digest] for digest in await run_in(self._disk_pool, ask)}
-
-    @property
-    def keeps(self) -> bool:
-        """Whether there is a store behind memory."""
-        return self._disk is not None
-
     @property
     def stopping(self) -> bool:
         """Whether it takes no more work, for the server ends."""
@@ -122,11 +98,12 @@ class TileRenderer:
     def close(self) -> None:
         """As `stop`, and waits for what has begun."""
         self.stop()
-        for pool in (self._render_pool, self._encode_pool, self._disk_pool):
+        for pool in (self._render_pool, self._encode_pool):
             pool.shutdown(cancel_futures=True)
+        self.store.close()
 
     async def _load(self, key: TileKey) -> ReadyTile:
-        found = await run_in(self._disk_pool, lambda: self._find([key]))
+        found = await self.store.find([key])
         if key in found:
             return found[key]
         size = self._tiles_a_side(key)
@@ -138,11 +115,14 @@ class TileRenderer:
         keys = self._metatile_keys(corner)
         if len(keys) > 1:
             # Another tile's request may have made all of them since this one looked for its own.
-            found = await run_in(self._disk_pool, lambda: self._find(keys))
+            found = await self.store.find(keys)
             if len(found) == len(keys):
                 return found
+        return await self.store.once(keys, lambda: self._encoded(corner, keys))
+
+    async def _encoded(self, corner: TileKey, keys: list[TileKey]) -> dict[TileKey, Body]:
         pixels = await run_in(self._render_pool, lambda: self._render(corner))
-        return await run_in(self._encode_pool, lambda: self._finish(keys, pixels))
+        return await run_in(self._encode_pool, lambda: self._encode(keys, pixels))
 
     def _metatile_keys(self, corner: TileKey) -> list[TileKey]:
         side = self._side(corner)
@@ -157,18 +137,6 @@ class TileRenderer:
     def _side(self, corner: TileKey) -> int:
         """Tiles a side of this metatile: at low zooms the whole world is less than one metatile."""
         return min(self._tiles_a_side(corner), 1 << corner.zoom)
-
-    def _find(self, keys: list[TileKey]) -> Made:
-        """Those of `keys` that memory or disk has."""
-        found: Made = {}
-        for key in keys:
-            tile = self._ready.get(key.path)
-            if tile is None and self._disk is not None:
-                stored = self._disk.get(key.digest(self._ready.seeds))
-                tile = None if stored is None else self._ready.make(key, stored)
-            if tile is not None:
-                found[key] = tile
-        return found
 
     def _render(self, corner: TileKey) -> NDArray[np.uint8]:
         if corner.grid == CRS84:
@@ -191,15 +159,13 @@ class TileRenderer:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise RenderError(f"The tile could not be rendered ({reason}); try again in a few seconds.") from error
 
-    def _finish(self, keys: list[TileKey], pixels: NDArray[np.uint8]) -> Made:
-        """Splits, encodes and keeps."""
-        first, made = keys[0], Made()
+    def _encode(self, keys: list[TileKey], pixels: NDArray[np.uint8]) -> dict[TileKey, Body]:
+        """Splits and encodes."""
+        first, bodies = keys[0], {}
         side = first.size
         for key in keys:
             top, left = (key.y - first.y) * side, (key.x - first.x) * side
-            tile = pixels[top : top + side, left : left + side]
-            body = self._encoder.encode(np.ascontiguousarray(tile), key.extension)
-            if self._disk is not None:
-                self._disk.put(key.digest(self._ready.seeds), body)
-            made[key] = self._ready.make(key, body)
-        return made
+            tile = np.ascontiguousarray(pixels[top : top + side, left : left + side])
+            solid = bool((tile == tile[0, 0]).all())
+            bodies[key] = Body(self._encoder.encode(tile, key.extension), solid)
+        return bodies

@@ -34,7 +34,7 @@ MOST_LOOKED_UP = 1_000_000
 RESUME = "the same command goes on where this one was"
 TOO_SMALL = (
     "The cache does not keep what is seeded: {0} of the tiles made are gone. It is full or cannot be written; "
-    "give it more room (METAEARTH_TILE_DISK_MB), or seed less."
+    "give it more room (METAEARTH_TILE_DISK_MB, or Redis' maxmemory), or seed less."
 )
 
 
@@ -120,8 +120,10 @@ def seed_tiles(settings: Settings, plan: SeedPlan, concurrency: int, *, dry_run:
         return asyncio.run(_described(settings, plan, create_app(settings, planet, run_exports=False)))
     application = create_app(settings, run_exports=False)
     renderer = application.api.state.renderer
-    if not renderer.keeps:
-        raise BadOptionError("There is no cache to seed: METAEARTH_TILE_DISK_MB=0 switches it off.")
+    if not renderer.store.keeps:
+        raise BadOptionError(
+            "There is no cache to seed: METAEARTH_TILE_DISK_MB=0 switches it off, and METAEARTH_CACHE_URL names no Redis."
+        )
 
     async def run() -> str:
         async with application.api.router.lifespan_context(application.api):
@@ -174,9 +176,9 @@ async def _described(settings: Settings, plan: SeedPlan, application: Any) -> st
         if plan.tiles <= MOST_LOOKED_UP:
             found = 0
             for keys in batches(plan.keys()):
-                found += len(await renderer.stored(keys))
+                found += len(await renderer.store.stored(keys))
             parts.append(f"{found:,} are cached")
-    if renderer.keeps and size > settings.tile_disk_mb * MIB:
+    if settings.cache_url is None and renderer.store.keeps and size > settings.tile_disk_mb * MIB:
         parts.append(f"the cache holds {settings.tile_disk_mb} MiB: raise METAEARTH_TILE_DISK_MB or seed less")
     return "; ".join(parts)
 

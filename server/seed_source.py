@@ -49,7 +49,7 @@ class LocalTiles:
 
     async def stored(self, keys: Sequence[TileKey]) -> set[TileKey]:
         """Asks the store that outlives the process."""
-        return await self._renderer.stored(keys)
+        return await self._renderer.store.stored(keys)
 
     async def make(self, key: TileKey) -> int:
         """As the server would."""

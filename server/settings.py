@@ -61,6 +61,12 @@ class Settings(BaseSettings):
     tile_disk_mb: int = Field(4096, ge=0, le=1 << 24, description="encoded tiles on disk, MiB; 0 for none")
     block_memory_mb: int = Field(256, ge=1, le=1 << 20, description="canonical blocks in memory, MiB")
     block_disk_mb: int = Field(4096, ge=0, le=1 << 24, description="canonical blocks on disk, MiB; 0 for none")
+    cache_url: str | None = Field(
+        None, description="a Redis that servers share: redis://, rediss://, unix://, redis+sentinel://, redis+cluster://"
+    )
+    cache_ttl: int = Field(
+        2592000, ge=0, le=315360000, description="seconds that Redis keeps a tile or block; 0 for as long as there is room"
+    )
     max_age: int = Field(604800, ge=0, le=31536000, description="Cache-Control max-age of a tile, seconds")
     png_level: int = Field(1, ge=0, le=9, description="zlib level of PNG tiles")
     jpeg_quality: int = Field(85, ge=1, le=95, description="quality of JPEG tiles")
@@ -131,6 +137,19 @@ class Settings(BaseSettings):
             raise ValueError("must be an address such as https://tiles.example.org/earth")
         return value.rstrip("/")
 
+    @field_validator("cache_url")
+    @classmethod
+    def _check_cache_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            from cache import CacheError  # here, for redis takes a while to import
+            from cache.redis_url import RedisTarget
+
+            try:
+                RedisTarget.parse(value)
+            except CacheError as error:
+                raise ValueError(str(error)) from None
+        return value
+
     @field_validator("device")
     @classmethod
     def _check_device(cls, value: str) -> str:
@@ -178,4 +197,6 @@ def unknown_variables() -> list[str]:
 def _sentence(detail: Any) -> str:
     name = PREFIX + str(detail["loc"][0]).upper() if detail["loc"] else "settings"
     text = detail["msg"].removeprefix("Value error, ")
-    return f"{name}={detail['input']}: {text[0].lower()}{text[1:]}"
+    # Of an address with a password only what follows the @ may be shown.
+    shown = re.sub(r"(?<=//).*@", "***@", str(detail["input"]))
+    return f"{name}={shown}: {text[0].lower()}{text[1:]}"

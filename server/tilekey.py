@@ -119,11 +119,18 @@ class TileKey:
         return self.zoom + self.scale - 1, self.x * self.size, self.y * self.size
 
     def digest(self, seeds: Mapping[str, bytes]) -> str:
-        """32 hexadecimal digits that name the bytes of this tile: what ETag and disk cache go by.
+        """32 hexadecimal digits that name the bytes of this tile: what ETag and caches go by.
 
         `seeds` is `Encoder.etag_seed` of the planet's identity.
         """
         return blake2b(seeds[self.extension] + self.path.encode(), digest_size=16).hexdigest()
+
+    def store_name(self, identity: str, seeds: Mapping[str, bytes]) -> str:
+        """What the tile is kept under beyond memory: planet, place and digest.
+
+        A Redis cluster keeps together what has the same part in braces: tiles of one metatile (at most 8 a side).
+        """
+        return f"{identity}/{{{self.zoom}/{self.x >> 3}/{self.y >> 3}}}/{self.digest(seeds)}"
 
 
 def served_extension(extension: str) -> str:

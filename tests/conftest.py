@@ -15,6 +15,7 @@ from model import Planet, open_planet
 from server.app import create_app
 from server.fastpath import FastPath
 from server.settings import MODEL_VARIABLES, PREFIX, Settings, load_settings
+from tests.redis_server import RedisServer
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +85,11 @@ class Readings:
 def readings(planet: Planet, monkeypatch: pytest.MonkeyPatch) -> Readings:
     """How often this test had the planet read, in `calls`."""
     return Readings(planet, monkeypatch)
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A running redis-server for this test alone."""
+    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    yield server
+    server.kill()

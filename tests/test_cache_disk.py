@@ -205,7 +205,7 @@ def test_a_writer_killed_with_signal_9_leaves_a_readable_cache(path: Path) -> No
         assert cache.get(str(last)) == last.to_bytes(4, "big") * 5000, "what was acknowledged is there"
         with sqlite3.connect(path) as other:
             assert other.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-            orphans = "SELECT count(*) FROM entry FULL JOIN content USING (id) WHERE key IS NULL OR value IS NULL"
+            orphans = "SELECT count(*) FROM entry FULL JOIN content ON content.id = content WHERE key IS NULL OR value IS NULL"
             assert other.execute(orphans).fetchone() == (0,)
         other.close()
         cache.close()

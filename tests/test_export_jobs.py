@@ -183,7 +183,7 @@ def test_cancelling(client: TestClient, app: Any) -> None:
 
 
 def _folders(app: Any, name: str) -> Iterator[Path]:
-    yield from app.api.state.renderer._disk.path.parent.glob(f"exports/{name}")
+    yield from app.api.state.renderer.store.disk.path.parent.glob(f"exports/{name}")
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_memory_of_blocks_is_bounded() -> None:
     blocks = Blocks(3 * BLOCK * BLOCK * 3)
     for i in range(5):
         blocks.put(str(i), np.full((BLOCK, BLOCK, 3), i, np.uint8))
-    kept = [i for i in range(5) if blocks.get(str(i)) is not None]
+    kept = [i for i in range(5) if blocks.get_many([str(i)])]
     assert kept == [2, 3, 4]
 
 

@@ -29,6 +29,7 @@ from server.settings import load_settings
 from tests.conftest import Readings
 from tests.load.conftest import with_base
 from tests.peers.serving import served
+from tests.redis_server import RedisServer
 from tests.test_cli import ROOT, one_line
 
 PATIENCE_S = 120
@@ -203,6 +204,22 @@ def test_seeded_tiles_are_hits_for_the_server(run: Any, tmp_path: Path, planet: 
     assert len(readings.calls) == made + 1
 
 
+def test_a_redis_is_seeded(
+    run: Any, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, planet: Planet, readings: Readings
+) -> None:
+    monkeypatch.setenv("METAEARTH_CACHE_URL", redis_server.url)
+    monkeypatch.setenv("METAEARTH_TILE_DISK_MB", "0")
+    result = run("--bbox", "-180,-90,180,90", "--maxzoom", "1")
+    assert "5 tiles: 5 made" in result.stdout, result.output
+    assert "5 are cached" in run("--bbox", "-180,-90,180,90", "--maxzoom", "2", "--dry-run").stdout
+    read = len(readings.calls)
+    with TestClient(create_app(load_settings(steps=1), planet)) as client:
+        assert client.get("/1/0/1.png").status_code == 200
+    assert len(readings.calls) == read
+    redis_server.client().flushall()
+    assert "5 made" in run("--bbox", "-180,-90,180,90", "--maxzoom", "1").stdout
+
+
 def test_a_dry_run_keeps_nothing(run: Any, tmp_path: Path) -> None:
     run("--bbox", "-180,-90,180,90", "--zoom", "1")
     result = run("--bbox", "-180,-90,180,90", "--maxzoom", "4", "--dry-run")
@@ -225,7 +242,7 @@ def test_a_cache_that_is_too_small_or_off_is_said(run: Any, monkeypatch: pytest.
     monkeypatch.setenv("METAEARTH_TILE_DISK_MB", "0")
     result = run(*options)
     assert result.exit_code == 2
-    assert "METAEARTH_TILE_DISK_MB=0" in one_line(result.stderr)
+    assert "METAEARTH_TILE_DISK_MB is 0" in one_line(result.stderr)
 
 
 def test_a_running_server_is_seeded_over_http(run: Any, tmp_path: Path, planet: Planet, readings: Readings) -> None:

@@ -121,9 +121,7 @@ def seed_tiles(settings: Settings, plan: SeedPlan, concurrency: int, *, dry_run:
     application = create_app(settings, run_exports=False)
     renderer = application.api.state.renderer
     if not renderer.store.keeps:
-        raise BadOptionError(
-            "There is no cache to seed: METAEARTH_TILE_DISK_MB=0 switches it off, and METAEARTH_CACHE_URL names no Redis."
-        )
+        raise BadOptionError("There is no cache to seed: METAEARTH_TILE_DISK_MB is 0, and METAEARTH_CACHE_URL names no Redis.")
 
     async def run() -> str:
         async with application.api.router.lifespan_context(application.api):

@@ -46,6 +46,8 @@ $(RUN_STAMP): | $(BIN)/python
 
 $(DEV_STAMP): | $(RUN_STAMP)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@# Only its models of the OGC's schemas are used (tests/peers/test_ogc_models.py), and they need nothing more.
+	$(BIN)/python -m pip install --quiet --no-deps 'titiler-core>=2.4,<3'
 	@rm -f $(VENV)/.dev-*; touch $@
 
 # Without npm, or with npm and no network, the viewer takes the same version from a CDN.

@@ -102,7 +102,7 @@ class Peer:
         """Raises `MissingError` if it cannot be installed or does not start."""
         port = free_port()
         command = self.command(material, port)
-        server = start(["sh", "-c", 'exec "$@"', "sh", *command], {"OMP_NUM_THREADS": "1"}, port, material.folder / "log")
+        server = start(command, {"OMP_NUM_THREADS": "1"}, port, material.folder / "log")
         try:
             try:
                 server.wait(self.path(material, "0/0/0"), 60)
@@ -129,8 +129,15 @@ def nginx(material: Material, port: int) -> list[str]:
 
 
 def titiler(material: Material, port: int) -> list[str]:
-    """titiler's application under uvicorn; the port comes last."""
-    return [str(_venv(material) / "bin" / "uvicorn"), "titiler.application.main:app", "--log-level", "error", "--port"]
+    """titiler's application under uvicorn."""
+    return [
+        str(_venv(material) / "bin" / "uvicorn"),
+        "titiler.application.main:app",
+        "--log-level",
+        "error",
+        "--port",
+        str(port),
+    ]
 
 
 def mapproxy(material: Material, port: int) -> list[str]:

@@ -101,23 +101,30 @@ class Server:
 
 
 def start(command: Sequence[str], environment: Mapping[str, str], port: int, log: Path) -> Server:
-    """Starts `command` with `port` appended as its last argument; its output is appended to `log`. The caller ends it."""
+    """Starts `command`, which the caller ends; its output is appended to `log`.
+
+    A free port is appended as its last argument, unless it listens on `port` by itself.
+    """
+    if not port:
+        port = free_port()
+        command = [*command, str(port)]
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [*command, str(port)], cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT
+            command, cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT
         )
     return Server(process, port, log)
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], ready: str, environment: Mapping[str, str]) -> Iterator[Server]:
-    """Runs `command` with a free port appended as its last argument until `ready` answers 200, ends it at the exit.
+def running(command: Sequence[str], ready: str, environment: Mapping[str, str], port: int = 0) -> Iterator[Server]:
+    """Runs `command` until `ready` answers 200, ends it at the exit. A free port is appended as its last argument, unless it
+    listens on `port` by itself.
 
     Raises:
         RuntimeError: if the server ends or does not answer in time; with its output.
     """
     with tempfile.TemporaryDirectory() as folder:
-        server = start(command, environment, free_port(), Path(folder) / "output.log")
+        server = start(command, environment, port, Path(folder) / "output.log")
         try:
             server.wait(ready)
             yield server

@@ -8,6 +8,7 @@ value's pages.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import sqlite3
@@ -135,7 +136,23 @@ class DiskCache:
     def keys(self) -> list[str]:
         """All keys at present, those used last at the end."""
         with self._lock:
-            return [key for (key,) in self._connection.execute("SELECT key FROM entry ORDER BY used")]
+            try:
+                return [key for (key,) in self._connection.execute("SELECT key FROM entry ORDER BY used")]
+            except sqlite3.Error as error:
+                self._failed(error, "read")
+                return []
+
+    @property
+    def contents(self) -> int:
+        """How many values are stored, each for one entry or several."""
+        with self._lock:
+            return int(self._connection.execute("SELECT count(*) FROM content").fetchone()[0])
+
+    def sound(self) -> bool:
+        """Whether SQLite finds its file in order; it reads all of it."""
+        with self._lock, suppress(sqlite3.Error):
+            return bool(self._connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",))
+        return False
 
     def delete_many(self, keys: Collection[str]) -> None:
         """Forgets `keys` and gives the freed pages back to the file system."""
@@ -177,7 +194,15 @@ class DiskCache:
             self._connection.close()
 
     def _open(self) -> tuple[sqlite3.Connection, int]:
-        """Opens the file, creates the tables, and proves that it can be written."""
+        """Opens the file, creates the tables, and proves that it can be written.
+
+        One process at a time: SQLite does not wait for another one that is switching a new file to its log.
+        """
+        with self.path.with_name(self.path.name + ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return self._connect()
+
+    def _connect(self) -> tuple[sqlite3.Connection, int]:
         connection = sqlite3.connect(
             self.path,
             timeout=BUSY_SECONDS,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -82,7 +82,11 @@ async def run_in(executor: Executor, work: Callable[[], T]) -> T:
     So the result of work that has begun is never thrown away, and a queue holds nothing that nobody waits
     for.
     """
-    future = executor.submit(work)
+    return await outcome(executor.submit(work))
+
+
+async def outcome(future: Future[T]) -> T:
+    """The result of `future`, as `run_in` has it: cancelling drops work that is queued and is ignored once it runs."""
     while True:
         try:
             return await asyncio.shield(asyncio.wrap_future(future))

@@ -32,11 +32,6 @@ class RedisBlocks:
         self._watch = watch
         self._leases: dict[str, Lease] = {}
 
-    @property
-    def claims(self) -> bool:
-        """Whether claims can be had at present."""
-        return self._link.writable
-
     def get(self, key: str) -> bytes | None:
         """The value of `key`, or None."""
         return self.get_many([key]).get(key)
@@ -80,7 +75,7 @@ class RedisBlocks:
         Those in neither are being made by another process: `wait` for them and try again. All of them are the caller's if
         Redis cannot be asked.
         """
-        attempts = self._attempt(keys) if self.claims else None
+        attempts = self._attempt(keys) if keys and self._link.writable else None
         if attempts is None:
             return {}, set(keys)
         stored = {key: attempt.stored[0] for key, attempt in attempts.items()}

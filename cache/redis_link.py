@@ -10,8 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from cache.redis_url import AsyncClient, Client, RedisTarget
@@ -22,8 +21,12 @@ T = TypeVar("T")
 # All that a command may raise; RedisClusterException is no RedisError.
 FAILURES = (RedisError, RedisClusterException, OSError)
 # Refusals to write by a server that is well otherwise: full, a replica, unable to save.
-REFUSALS = ("OOM", "READONLY", "MISCONF", "NOREPLICAS", "NOSPACE")
+REFUSALS = (OutOfMemoryError, ReadOnlyError)
+REFUSAL_CODES = ("OOM", "READONLY", "MISCONF", "NOREPLICAS")
 REFUSED_SECONDS = 5.0
+GRACE_SECONDS = 0.05
+# Time-outs one after another, without an answer between them, that need no second opinion.
+STRIKES = 3
 # An outage so soon after the last one is the same: it has been told.
 SAME_OUTAGE_SECONDS = 2.0
 
@@ -47,9 +50,10 @@ class RedisCounters:
 class RedisLink:
     """Runs commands on a Redis, and none while it is down: `available` then is False, and everything is a miss.
 
-    Nothing here raises what Redis may do. The first failure opens the circuit, with one warning; only `redis_watch`
-    closes it again, with one line, so that no tile ever waits for an attempt to reconnect. Safe from any thread; the
-    asynchronous half from one event loop.
+    Nothing here raises what Redis may do. A failure opens the circuit, with one warning; only `redis_watch` closes it
+    again, with one line, so that no tile ever waits for an attempt to reconnect. A time-out may be our own fault, for the
+    event loop may have stood still: the link is then `suspected`, and the watching thread finds out. Safe from any thread;
+    the asynchronous half from one event loop.
     """
 
     def __init__(self, target: RedisTarget, ttl: int = 0) -> None:
@@ -58,6 +62,9 @@ class RedisLink:
         self.ttl_ms = ttl * 1000
         self.counters = RedisCounters()
         self.available = False
+        self.suspected = False
+        self._strikes = 0
+        self._struck_at = 0.0
         self._lock = threading.Lock()
         self._client: Client | None = None
         self._async: tuple[asyncio.AbstractEventLoop, AsyncClient] | None = None
@@ -95,20 +102,34 @@ class RedisLink:
         if not self.available:
             return None
         try:
-            return command(self.client())
+            answer = command(self.client())
         except FAILURES as error:
             self.failed(error)
             return None
+        self._strikes = 0
+        return answer
 
     async def run_async(self, command: Callable[[AsyncClient], Awaitable[T]]) -> T | None:
-        """The same from the event loop."""
+        """The same from the event loop; cancelling it gives the command up."""
         if not self.available:
             return None
+        task = asyncio.ensure_future(command(self.async_client()))
         try:
-            return await command(self.async_client())
+            await asyncio.wait((task,), timeout=self.target.timeout)
+            if not task.done():
+                # Where the event loop stood still, the answer is there and only has not been read.
+                await asyncio.wait((task,), timeout=GRACE_SECONDS)
+            if not task.done():
+                raise RedisTimeoutError("no answer in time")
+            answer = task.result()
         except FAILURES as error:
             self.failed(error)
             return None
+        finally:
+            if not task.done():
+                task.cancel()
+        self._strikes = 0
+        return answer
 
     def wrote(self) -> None:
         """Notes that a write was taken."""
@@ -116,11 +137,14 @@ class RedisLink:
             self._refusing = False
             logger.info("the shared cache %s takes entries again", self.target.shown)
 
-    def failed(self, error: Exception) -> None:
-        """Notes a failure: of one write, or of the server, which opens the circuit."""
+    def failed(self, error: Exception, *, certain: bool = False) -> None:
+        """Notes a failure: of one write, or of the server, which opens the circuit; a time-out only if it is `certain`."""
         with self._lock:
             self.counters.errors += 1
-            if isinstance(error, ResponseError) and any(word in str(error) for word in REFUSALS):
+            if isinstance(error, RedisTimeoutError) and not certain and self.available and not self._struck_out():
+                self.suspected = True
+                return
+            if _is_refusal(error):
                 self.counters.refused_writes += 1
                 self._refused_until = time.monotonic() + REFUSED_SECONDS
                 if not self._refusing:
@@ -145,11 +169,19 @@ class RedisLink:
     def recovered(self) -> None:
         """Closes the circuit."""
         with self._lock:
-            self.available = True
+            self.available, self.suspected, self._strikes = True, False, 0
             self._recovered_at = time.monotonic()
             if self._warned:
                 self._warned = False
                 logger.info("the shared cache %s answers again", self.target.shown)
+
+    def _struck_out(self) -> bool:
+        """Counts time-outs, those of one moment as one; whether they are enough to believe."""
+        now = time.monotonic()
+        if now - self._struck_at > self.target.timeout:
+            self._struck_at = now
+            self._strikes += 1
+        return self._strikes >= STRIKES
 
     def close(self) -> None:
         """Closes the blocking client."""
@@ -173,10 +205,13 @@ def evaluate(client: Any, script: str, keys: list[str], arguments: list[Any]) ->
     return client.eval(script, len(keys), *keys, *arguments)
 
 
+def _is_refusal(error: Exception) -> bool:
+    # redis-py takes the code off the text of errors that it has a class for, and only of those.
+    coded = isinstance(error, ResponseError) and any(code in str(error) for code in REFUSAL_CODES)
+    return coded or isinstance(error, REFUSALS)
+
+
 def _reason(error: Exception) -> str:
     if isinstance(error, RedisTimeoutError):
         return "no answer in time"
-    text = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, RedisConnectionError) and not text:
-        text = "connection lost"
-    return text[:200]
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -68,6 +69,12 @@ class RedisTarget:
             raise CacheError(f"The cache address {shown} cannot be used: {reason.rstrip('.')}; write {FORMS}.") from error
         return target
 
+    @cached_property
+    def timeout(self) -> float:
+        """Seconds that a command may take."""
+        options = parse_url(self.url) if self.kind == "single" else self.options
+        return float(options.get("socket_timeout") or TIMEOUT_SECONDS)
+
     def client(self) -> Client:
         """A blocking client for any thread; with a cluster this connects, and raises what redis-py raises."""
         retry = Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
@@ -88,7 +95,8 @@ class RedisTarget:
         """A client for the event loop that runs."""
         # A connection that has died since it was used last is replaced at once; a server that is slow is not asked twice.
         retry = AsyncRetry(NoBackoff(), 1, supported_errors=(RedisConnectionError,))
-        options = self._client_options() | {"retry": retry}
+        # `RedisLink` has a time-out of its own, which does not run while the event loop stands still.
+        options = self._client_options() | {"retry": retry, "socket_timeout": None}
         if self.kind == "cluster":
             from redis.asyncio.cluster import ClusterNode
 

@@ -91,10 +91,10 @@ class RedisWatch:
                     pause = FIRST_PAUSE
             except FAILURES as error:
                 if not self._closed.is_set():
-                    self._link.failed(error)
+                    self._link.failed(error, certain=True)
             except Exception as error:  # redis-py has let others through; the thread must outlive them all
                 logger.debug("watching %s", self._link.target.shown, exc_info=True)
-                self._link.failed(error)
+                self._link.failed(error, certain=True)
             finally:
                 self._verdict.set()
                 if pubsub is not None:
@@ -120,6 +120,10 @@ class RedisWatch:
             message = pubsub.get_message(timeout=LISTEN_SECONDS)
             if message is not None and message["type"] == "message":
                 self._wake(message["data"].decode("utf-8", "replace"))
+            if self._link.suspected:
+                # By a socket of this thread, whose time-out does not run while an event loop stands still.
+                self._link.client().ping()
+                self._link.suspected = False
             if time.monotonic() >= due:
                 due = time.monotonic() + RENEW_SECONDS
                 self._renew()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,12 +12,14 @@ from cache.store import ByteStore
 if TYPE_CHECKING:
     from cache.redis_blocks import RedisBlocks
 
+PAUSE_SECONDS = 0.001
+
 
 class SharedBlocks:
     """A store whose keys may be claimed, so that one process among all makes a value; see `model.store.SharedStore`.
 
-    Looks into `redis`, then on `disk`, and stores in both. Claims are those of Redis, which count on all machines; without
-    it, or while it is down, those of `files`, which count on this one; without either all are granted.
+    Looks into `redis`, then on `disk`, and stores in both. A claim needs both that of `files`, which counts on this machine
+    whatever becomes of Redis, and that of Redis, which counts on all; what is not there, or is down, grants everything.
     """
 
     def __init__(self, redis: RedisBlocks | None, disk: ByteStore | None, files: FileClaims | None) -> None:
@@ -42,15 +45,18 @@ class SharedBlocks:
 
     def claim(self, keys: Sequence[str]) -> tuple[dict[str, bytes], set[str]]:
         """What is stored of `keys` meanwhile, and which of the others are for the caller to make."""
-        if self._redis is not None and self._redis.claims:
-            return self._redis.claim(keys)
-        if self._files is None:
-            return {}, set(keys)
-        mine = self._files.claim(keys)
+        mine = set(keys) if self._files is None else self._files.claim(keys)
+        found: dict[str, bytes] = {}
+        granted = mine
+        if self._redis is not None:
+            found, granted = self._redis.claim([key for key in keys if key in mine])
         # Only now: whoever held a claim a moment ago has stored the value before letting go.
-        found = self._on_disk(list(mine))
-        self._files.release(list(found))
-        return found, mine - found.keys()
+        on_disk = self._on_disk([key for key in keys if key in granted])
+        found |= on_disk
+        if self._files is not None:
+            self._files.release(list(mine - granted))
+        self.abandon(list(on_disk))
+        return found, granted - found.keys()
 
     def abandon(self, keys: Sequence[str]) -> None:
         """Gives claims up without a value."""
@@ -61,10 +67,13 @@ class SharedBlocks:
 
     def wait(self, keys: Sequence[str]) -> None:
         """Returns when a claim of another process on one of `keys` has ended."""
-        if self._redis is not None and self._redis.claims:
+        # Each returns at once if nobody holds any of them.
+        if self._redis is not None:
             self._redis.wait(keys)
-        elif self._files is not None:
+        if self._files is not None:
             self._files.wait(keys)
+        # Where one holds the first key and another the second, both return at once: not to ask again without a pause.
+        time.sleep(PAUSE_SECONDS)
 
     def _on_disk(self, keys: Sequence[str]) -> dict[str, bytes]:
         """Those of `keys` that the disk has, which Redis gets from it."""

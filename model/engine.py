@@ -48,8 +48,9 @@ class Window:
 class Engine:
     """A denoiser, a sampler and a seed on a device. Not reentrant: callers take turns."""
 
-    def __init__(self, denoiser: Denoiser, compute: Compute, seed: int, steps: int) -> None:
-        self.compute, self.seed, self.steps = compute, seed, steps
+    def __init__(self, denoiser: Denoiser, compute: Compute, seed: int, steps: int, carry: float | None = None) -> None:
+        """``carry``: the sampler's, if not the one for weights that are not tuned (`model.weights.Weights.carry`)."""
+        self.compute, self.seed, self.steps, self._carry = compute, seed, steps, carry
         self.denoiser = InferenceDenoiser(denoiser, compute)
         self.evaluations = 0
 
@@ -78,7 +79,8 @@ class Engine:
         parent = _trim(wide, PARENT_MARGIN)
         seen = parent + level * _trim(condition, PARENT_MARGIN)
         noise = torch.stack([self._noise(w, STREAM_SAMPLER, w.rows, w.cols) for w in windows])
-        residual = sample(lambda z, t: self.denoiser(z, seen, told / MAX_CONDITION_LEVEL, t, gsd), noise, self.steps)
+        told = told / MAX_CONDITION_LEVEL
+        residual = sample(lambda z, t: self.denoiser(z, seen, told, t, gsd), noise, self.steps, self._carry)
         upper = _trim(enlarge(_trim(wide, LEVEL_REACH)), 4 * ENLARGE_MARGIN)
         return project(upper + RESIDUAL_SCALE * residual, parent)
 

@@ -14,9 +14,12 @@ from torch import Tensor
 
 from model.denoiser import Denoiser, DenoiserConfig
 from model.errors import WeightsError
+from model.sampler import TUNED_CARRY
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "earth.safetensors"
 FORMAT = "metaearth-denoiser-1"
+TUNED_STEPS = "tuned_steps"
+"""In the metadata: the numbers of sampler steps, by blanks, that `model.training.energy` has tuned the weights for."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,11 @@ class Weights:
     path: Path
     digest: str
     metadata: dict[str, str]
+
+    @property
+    def carry(self) -> float | None:
+        """The sampler's carry: none for tuned weights, else None, the sampler's own choice."""
+        return TUNED_CARRY if TUNED_STEPS in self.metadata else None
 
 
 def save_weights(path: Path, state: dict[str, Tensor], config: DenoiserConfig, provenance: dict[str, str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import IO
 
 from fastapi import FastAPI
 
@@ -16,10 +17,17 @@ from server.encode import Encoder
 from server.errors import add_error_handlers
 from server.exports import export_jobs, exports_router, running
 from server.fastpath import FastPath, ReadyTiles
-from server.health import health_router
+from server.health import Readiness, health_router
+from server.keys import ApiKeys
+from server.limits import Guard, Limits
+from server.limits_rate import TokenBuckets, bucket_file
+from server.limits_refusal import declare_refusals
 from server.ogc import describe, ogc_router, tile_resolver
 from server.proxies import ProxyMiddleware, ProxyPolicy
+from server.render_queue import RenderQueue
+from server.render_turn import RenderTurn
 from server.renderer import TileRenderer
+from server.security import SecurityHeaders
 from server.settings import MIB, Settings
 from server.tile_store import TileStore
 from server.tilejson import VERSION, tilejson_router
@@ -50,41 +58,61 @@ def planet_from_settings(settings: Settings, blocks: SharedBlocks | None) -> Pla
     )
 
 
-def create_app(settings: Settings, planet: Planet | None = None, *, run_exports: bool = True) -> FastPath:
+# How long what was rendered may take to be encoded and kept when the server stops.
+DRAIN_S = 2.0
+
+
+def render_turns(settings: Settings) -> Callable[[], AbstractContextManager[object]]:
+    """What workers that share a device enter to render; a process by itself needs none."""
+    return RenderTurn(settings.cache_dir, settings.render_slots) if settings.workers > settings.render_slots else nullcontext
+
+
+def create_app(
+    settings: Settings, planet: Planet | None = None, buckets: IO[bytes] | None = None, *, run_exports: bool = True
+) -> FastPath:
     """The ASGI application; `.api` of its `FastPath` is the FastAPI application behind.
 
-    Without `run_exports` it works on no export job: those are the server's, which may run beside this process.
+    With a `planet` given, its own block store stays what it is; else one is opened. `buckets` is the file of
+    `server.limits_rate.bucket_file` that workers share. Raises `CacheError`, `ModelError` and `SettingsError`.
 
-    With a `planet` given, its own block store stays what it is; else one is opened. Raises `CacheError` and
-    `ModelError`.
+    Without `run_exports` it works on no export job: those are the server's, which may run beside this process.
     """
+    keys = ApiKeys.from_settings(settings)
+    shares = TokenBuckets(buckets or bucket_file(), settings.rate_limit, settings.rate_burst) if settings.rate_limit else None
     caches = Caches.open(settings)
     if planet is None:
         planet = planet_from_settings(settings, caches.blocks)
     encoder = Encoder.from_settings(settings)
     cors = CorsPolicy(settings.cors_origins)
     seeds = encoder.etag_seed(planet.identity)
-    ready = ReadyTiles(settings.tile_memory_mb * MIB, seeds, settings.max_age, cors)
+    ready = ReadyTiles(settings.tile_memory_mb * MIB, seeds, settings.max_age, cors, private=bool(keys))
     metatile = settings.metatile or (2 if planet.compute.device.type == "cuda" else 1)
     store = TileStore(ready, planet.identity, caches.tiles, None if caches.redis is None else caches.redis.tiles)
-    renderer = TileRenderer(planet, encoder, store, metatile, settings.encoder_threads)
+    queue = RenderQueue(settings.queue_limit, settings.bulk_limit, render_turns(settings))
+    renderer = TileRenderer(planet, encoder, store, metatile, settings.encoder_threads, queue)
+    readiness = Readiness(renderer, [caches.fault])
     exports = export_jobs(settings, planet, renderer)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with running(exports) if run_exports else nullcontext():
             yield
+            renderer.stop()
+        await renderer.drain(DRAIN_S)
         renderer.close()
+        if shares is not None:
+            shares.close()
         await caches.aclose()
         caches.close()
 
     api = FastAPI(title="MetaEarth Tiles", description=DESCRIPTION, version=VERSION, lifespan=lifespan)
-    api.state.planet, api.state.renderer, api.state.caches = planet, renderer, caches
+    api.state.settings, api.state.planet, api.state.renderer = settings, planet, renderer
+    api.state.caches, api.state.readiness = caches, readiness
     add_error_handlers(api)
-    api.include_router(health_router(planet))
+    api.include_router(health_router(planet, readiness))
     api.include_router(tilejson_router(settings, planet))
     api.include_router(ogc_router(settings, planet, renderer, ready, encoder))
-    describe(api)
+    describe(api, lambda document: declare_refusals(document, settings, keys=bool(keys)))
     api.include_router(exports_router(settings, planet, exports))
     add_viewer(api)
     wmts_tiles = WmtsTiles(planet.name)
@@ -94,7 +122,11 @@ def create_app(settings: Settings, planet: Planet | None = None, *, run_exports:
     api.include_router(tms_router(settings, planet, renderer))
     api.include_router(tile_router(renderer, planet.name))
     proxies = ProxyPolicy(settings)
-    application = FastPath(CorsMiddleware(ProxyMiddleware(api, proxies), cors), ready, planet.name, api, proxies)
+    guard = Guard(settings, proxies, keys, shares)
+    limits = Limits(ProxyMiddleware(api, proxies), settings, proxies, shares)
+    api.state.limits = limits
+    outside = CorsMiddleware(SecurityHeaders(limits, settings, private=bool(keys)), cors)
+    application = FastPath(outside, ready, planet.name, api, proxies, guard if guard.needed else None)
     if caches.redis is not None:
         application.add_tier(store.fetch)
     application.add_alias("/tms", tms_resolver(planet.name))

@@ -113,8 +113,8 @@ class Area:
                     f"The box lies outside of the world, whose x are from {-period / 2:.15g} to {period / 2:.15g}; "
                     "one that crosses the antimeridian begins west of it."
                 )
-        if self.crs.is_geographic and (self.miny < -90 or self.maxy > 90):
-            raise AreaError("The box leaves the world: latitudes are from -90 to 90.")
+        if self.crs.is_geographic and period is not None and max(-self.miny, self.maxy) > period / 4 * (1 + 1e-9):
+            raise AreaError(f"The box leaves the world: latitudes are from {-period / 4:.15g} to {period / 4:.15g}.")
         if not footprint.touches_world(self.crs, self.bounds, self.width, self.height):
             raise AreaError("The box lies outside of the world, whose pixels reach from 85.0511 S to 85.0511 N.")
 

@@ -20,7 +20,8 @@ from server.clip import Polygon, bounds_of, clip_mask, clipped, parse_clip
 from server.encode import Encoder
 from server.errors import ParameterError, RenderError, responses
 from server.painter import paint_area
-from server.renderer import STOPPING, TileRenderer
+from server.render_queue import STOPPING
+from server.renderer import TileRenderer
 from server.settings import Settings
 from server.tilekey import shorten
 from server.tiles import while_connected

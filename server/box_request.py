@@ -114,7 +114,8 @@ def unwrap(bounds: Bounds, crs: CRS) -> Bounds:
 
 
 def transform_bounds(bounds: Bounds, of: CRS, to: CRS) -> Bounds:
-    """The least box in `to` around the box `bounds` of `of`; unwrapped where it crosses the antimeridian.
+    """The least box in `to` around the box `bounds` of `of`; unwrapped where it crosses the antimeridian. Of a box in degrees
+    counts what is within 85.0511 degrees of the equator, unless it lies wholly beyond.
 
     Raises:
         AreaError: if `to` has no place for it.
@@ -124,8 +125,11 @@ def transform_bounds(bounds: Bounds, of: CRS, to: CRS) -> Bounds:
     transformer = Transformer.from_crs(of.to_wkt(), to.to_wkt(), always_xy=True)
     minx, miny, maxx, maxy = bounds
     grid_x, grid_y = np.meshgrid(np.linspace(minx, maxx, _POINTS), np.linspace(miny, maxy, _POINTS))
-    if of.is_geographic and is_mercator(to):
-        grid_y = np.clip(grid_y, -MAX_LATITUDE, MAX_LATITUDE)
+    if of.is_geographic:
+        # Nothing lies beyond, and a pole may be at infinity, as the other one is in a polar projection.
+        end = math.radians(MAX_LATITUDE) / float(of.units_factor[1])
+        if miny < end and maxy > -end:
+            grid_y = np.clip(grid_y, -end, end)
     x, y = transformer.transform(grid_x, grid_y, errcheck=False)
     good = np.isfinite(x) & np.isfinite(y)
     if not good.any():

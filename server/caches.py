@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,6 +56,15 @@ class Caches:
         if self.block_disk is None and self.redis is None:
             return None
         return SharedBlocks(None if self.redis is None else self.redis.blocks, self.block_disk, self.claims)
+
+    def fault(self) -> str | None:
+        """Why a cache cannot be reached at this moment, in a sentence; None if all can. At once: it asks nobody."""
+        for cache in (self.tiles, self.block_disk):
+            if cache is not None and not os.access(cache.path.parent, os.W_OK):
+                return f"The cache directory {cache.path.parent} cannot be written; make it writable."
+        if self.redis is not None and not self.redis.tiles.available:
+            return "Redis cannot be reached; tiles are served without it, rendered anew where this server has not kept them."
+        return None
 
     async def aclose(self) -> None:
         """Closes what belongs to the event loop, which runs still."""

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from server.cache_cli import cache_app
 from server.failures import CommandError, one_line_errors
 from server.settings import Settings, load_settings, unknown_variables
 
@@ -22,6 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(cache_app, name="cache")
 
 Seed = Annotated[int | None, typer.Option(help="another seed, another world")]
 Steps = Annotated[int | None, typer.Option(help="sampler steps, 1 to 16")]
@@ -39,6 +41,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="port to listen on; 0 for any free one")] = None,
     root_path: Annotated[str | None, typer.Option(help="path prefix behind a proxy, such as /globe")] = None,
     public_url: Annotated[str | None, typer.Option(help="address under which the world sees the server")] = None,
+    workers: Annotated[int | None, typer.Option(help="processes that serve")] = None,
     seed: Seed = None,
     steps: Steps = None,
     device: Device = None,
@@ -53,6 +56,7 @@ def serve(
             port=port,
             root_path=root_path,
             public_url=public_url,
+            workers=workers,
             seed=seed,
             steps=steps,
             device=device,
@@ -64,19 +68,37 @@ def serve(
         # First of all: a taken port is known at once, and whoever connects while weights load waits instead
         # of failing.
         listener = undone_by_failure.enter_context(_listen(settings.host, settings.port))
+        address, bound = listener.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+
+        def started(what: str) -> None:
+            typer.echo(what)
+            typer.echo(f"MetaEarth Tiles on http://{shown}:{bound}  (cache {settings.cache_dir}; Ctrl+C stops)")
+
+        if settings.workers > 1 or settings.max_memory_mb is not None:
+            from server.supervisor import Supervisor
+
+            undone_by_failure.pop_all()
+            raise typer.Exit(Supervisor(settings, listener, started).run())
 
         from server.app import create_app
-        from server.run import run_server
+        from server.run import run_server, what_serves
 
         application = create_app(settings)
         undone_by_failure.pop_all()
-    info = application.api.state.planet.info()
-    address, bound = listener.getsockname()[:2]
-    shown = f"[{address}]" if ":" in address else address
-    typer.echo(f"{info.name}, seed {info.seed}: {info.device}; {info.steps} sampler steps")
-    typer.echo(f"MetaEarth Tiles on http://{shown}:{bound}  (cache {settings.cache_dir}; Ctrl+C stops)")
+    started(what_serves(application))
     with contextlib.suppress(KeyboardInterrupt):
         run_server(application, listener)
+
+
+@app.command()
+def key() -> None:
+    """Makes an API key, for a client, and its digest, for METAEARTH_API_KEYS."""
+    from server.keys import digest_of, new_key
+
+    made = new_key()
+    typer.echo(f"key     {made}")
+    typer.echo(f"digest  {digest_of(made)}")
 
 
 @app.command()
@@ -236,6 +258,8 @@ def train(
     learning_rate: Annotated[float, typer.Option(help="its highest value")] = 6e-4,
     seed: Annotated[int, typer.Option(help="of crops, noise and new weights")] = 0,
     workers: Annotated[int, typer.Option(help="processes that cut crops; 0 for none besides this one")] = 0,
+    tune: Annotated[list[int] | None, typer.Option(help="tune for so many sampler steps; may be given several times")] = None,
+    ema: Annotated[float, typer.Option(help="decay of the averaged weights")] = 0.9995,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     compile: Annotated[bool, typer.Option("--compile", help="use torch.compile (on a CPU it needs a C++ compiler)")] = False,
 ) -> None:
@@ -257,6 +281,8 @@ def train(
             device=device,
             workers=workers,
             compile=compile,
+            tune=tuple(tune or ()),
+            ema=ema,
         )
         typer.echo(train_to_folder(config))
 
@@ -316,10 +342,9 @@ def info(
 
 
 def _configure_logging(settings: Settings) -> None:
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
-    if settings.log_level == "info":
-        # Their own start-up lines, which say less than ours.
-        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    from server.logs import configure_logging
+
+    configure_logging(settings)
     for sentence in unknown_variables():
         logging.getLogger(__name__).warning(sentence)
 

@@ -27,7 +27,14 @@ class CorsPolicy:
         exposed = (b"access-control-expose-headers", EXPOSED)
         # Sent also to requests without Origin: what they put into a shared cache is later read by those that
         # have one.
-        self.always: Headers = [(ORIGIN, b"*"), exposed] if self.any_origin else [(b"vary", b"Origin"), exposed]
+        origin = (ORIGIN, b"*") if self.any_origin else (b"vary", b"Origin")
+        # Pages under Cross-Origin-Embedder-Policy show only what says that it may be; no browser guesses at what it got.
+        self.always: Headers = [
+            origin,
+            exposed,
+            (b"cross-origin-resource-policy", b"cross-origin"),
+            (b"x-content-type-options", b"nosniff"),
+        ]
 
     def for_request(self, scope: Scope) -> Headers:
         """What comes on top of `always`: the allowed origin by name, where not all are allowed."""

@@ -30,7 +30,8 @@ MAX_SIDE = {"png": (1 << 31) - 1, "png8": (1 << 31) - 1, "jpg": 65500, "webp": 1
 
 @dataclass(frozen=True)
 class Encoder:
-    """Encodes uint8 RGB [h, w, 3] in every served format, each with one fixed set of options."""
+    """Encodes uint8 RGB [h, w, 3] in every served format, each with one fixed set of options. With `png8`, png is png8, but
+    for pictures with alpha."""
 
     png_level: int
     jpeg_quality: int
@@ -39,6 +40,7 @@ class Encoder:
     avif_quality: int = 65
     avif_speed: int = 8
     png8_colors: int = 256
+    png8: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Encoder:
@@ -51,12 +53,13 @@ class Encoder:
             settings.avif_quality,
             settings.avif_speed,
             settings.png8_colors,
+            settings.png8,
         )
 
     def options(self, extension: str) -> dict[str, Any]:
         """What is passed to Pillow's `save` for one of `EXTENSIONS`."""
         match extension:
-            case "png":
+            case "png" if not self.png8:
                 return {"format": "PNG", "compress_level": self.png_level}
             case "jpg":
                 return {"format": "JPEG", "quality": self.jpeg_quality}
@@ -65,7 +68,7 @@ class Encoder:
             case "avif":
                 # One thread a picture: those of several pictures share the cores already.
                 return {"format": "AVIF", "quality": self.avif_quality, "speed": self.avif_speed, "max_threads": 1}
-            case "png8":  # `colors` is for `encode`, and here for the signature; Pillow ignores it
+            case "png8" | "png":  # `colors` is for `encode`, and here for the signature; Pillow ignores it
                 return {"format": "PNG", "compress_level": self.png_level, "colors": self.png8_colors}
         raise ValueError(f"{extension!r} is not one of {', '.join(EXTENSIONS)}.")
 
@@ -73,7 +76,7 @@ class Encoder:
         """The encoded picture. Pillow releases the interpreter while it compresses, so threads help."""
         buffer = io.BytesIO()
         image = Image.fromarray(pixels)
-        if extension == "png8":
+        if extension == "png8" or (extension == "png" and self.png8 and image.mode == "RGB"):
             image = image.quantize(self.png8_colors, Image.Quantize.MAXCOVERAGE)
         image.save(buffer, **self.options(extension))
         return buffer.getvalue()

@@ -83,10 +83,6 @@ class OwsNotAcceptableError(OwsError):
     """The Accept header allows no media type that a resource of an OGC web service has."""
 
 
-class OwsOperationError(OwsError):
-    """The operation is in the standard and not offered here."""
-
-
 class WmsError(Exception):
     """A WMS request is refused: `code` is that of the service exception, `locator` the parameter at fault."""
 
@@ -97,6 +93,42 @@ class WmsError(Exception):
 
 class RenderError(Exception):
     """A tile could not be made, for a reason that may pass, such as memory that has run out."""
+
+
+class QueueFullError(RenderError):
+    """More is asked for than may wait to be rendered."""
+
+
+class BusyError(Exception):
+    """More requests are under way than are answered at a time."""
+
+
+class RateLimitError(Exception):
+    """A client asks for more than its share; `seconds` is when it may ask again."""
+
+    def __init__(self, text: str, seconds: float) -> None:
+        super().__init__(text)
+        self.seconds = seconds
+
+
+class ApiKeyError(Exception):
+    """The request has no API key, or none that is known."""
+
+
+class HostError(Exception):
+    """The Host header names a host that the server is not."""
+
+
+class UrlTooLongError(Exception):
+    """The address is longer than any that means something here."""
+
+
+class HeadersTooLargeError(Exception):
+    """The request has more headers, or longer ones, than are read."""
+
+
+class BodyTooLargeError(Exception):
+    """The body is larger than is read."""
 
 
 # Where a class and its base are both listed, the nearer one counts.
@@ -110,7 +142,6 @@ STATUS: dict[type[Exception], int] = {
     OwsResourceError: 404,
     OwsMethodError: 405,
     OwsNotAcceptableError: 406,
-    OwsOperationError: 501,
     TileAddressError: 422,
     ParameterError: 422,
     AreaError: 422,
@@ -123,6 +154,13 @@ STATUS: dict[type[Exception], int] = {
     ExportQueueFullError: 429,
     DiskFullError: 507,
     RenderError: 503,
+    BusyError: 503,
+    RateLimitError: 429,
+    ApiKeyError: 401,
+    HostError: 400,
+    UrlTooLongError: 414,
+    HeadersTooLargeError: 431,
+    BodyTooLargeError: 413,
     BasePictureError: 503,
     DeviceError: 503,
     WeightsError: 503,
@@ -150,16 +188,18 @@ def responses(*codes: int) -> dict[int | str, dict[str, Any]]:
         409: "The job has no file: it has not finished, has failed or was cancelled.",
         413: "More is asked for than is answered at once; the sentence names what to use instead.",
         422: "A part of the address or a parameter is malformed.",
-        429: "Too many jobs wait; Retry-After says when to try again.",
-        503: "The tile could not be rendered now; Retry-After says when to try again.",
+        429: "The client asks for more than its share, or too many jobs wait; Retry-After says when to try again.",
+        503: "It could not be rendered or answered now; Retry-After says when to try again.",
         507: "The disk has no room for it.",
     }
     return {code: {"model": ErrorDetail, "description": texts[code]} for code in codes}
 
 
 def error_headers(status: int) -> dict[str, str]:
-    """What an error says in headers: 405 Allow, 429 and 503 Retry-After, as RFC 9110 asks for, and 406 Vary."""
-    headers = {"cache-control": "no-store"} if status >= 500 else {}
+    """What an error says in headers, after RFC 9110: 401 WWW-Authenticate, 405 Allow, 406 Vary, 429 and 503 Retry-After."""
+    headers = {"cache-control": "no-store"} if status >= 500 or status in (401, 429) else {}
+    if status == 401:
+        headers["www-authenticate"] = 'Bearer realm="MetaEarth Tiles"'
     if status == 405:
         headers["allow"] = METHODS
     if status == 406:
@@ -218,7 +258,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def unforeseen(request: Request, error: Exception) -> Response:
         # Starlette raises the error again once this is sent, and uvicorn logs it with its traceback.
-        logger.error("%s %s failed: %r", request.method, request.url.path, error)
+        logger.error("%s %r failed: %r", request.method, request.url.path, error)
         return error_response(503, "The server met an error that it did not foresee; it is in the log.")
 
     for kind in STATUS:

@@ -52,6 +52,11 @@ class Job:
         return self.folder / "work"
 
     @property
+    def cancel_mark(self) -> Path:
+        """There once somebody has cancelled it, for the process that runs it."""
+        return self.folder / "cancelled"
+
+    @property
     def percent(self) -> float:
         """0 to 100, of rendered pixels; 100 only with the file there."""
         if self.state == "done":
@@ -103,23 +108,31 @@ class Job:
             job = cls(folder.name, folder, plan, **kept)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
+        if job.state in UNFINISHED and job.cancel_mark.exists():
+            job.state = "cancelled"
         return job if job.state in get_args(State) else None
 
     def discard_work(self) -> None:
         """Removes all but the job's own file."""
         shutil.rmtree(self.work, ignore_errors=True)
         self.file.unlink(missing_ok=True)
+        self.cancel_mark.unlink(missing_ok=True)
 
-    @contextlib.contextmanager
-    def claimed(self) -> Iterator[bool]:
+    def claimed(self) -> contextlib.AbstractContextManager[bool]:
         """Whether this process may run the job: False while another one, which shares the directory, does."""
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-            else:
-                yield True
+        return claimed(self.folder / "lock")
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Whether this process has the lock on the file `path`: False while another one has; raises `OSError`."""
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
 
 
 _KEPT = (

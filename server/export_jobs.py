@@ -25,9 +25,11 @@ from server.export_errors import (
     ExportStoppedError,
 )
 from server.export_estimate import Estimate, Rates
+from server.export_folder import JobFolder
 from server.export_job import UNFINISHED, Job, State
 from server.export_pieces import Pixels
 from server.export_plan import ExportPlan
+from server.limits_rate import charge
 from server.renderer import TileRenderer
 from server.tilekey import shorten
 
@@ -36,20 +38,26 @@ logger = logging.getLogger(__name__)
 MAX_WAITING = 16
 """Jobs that may wait or run; one more is told to come again."""
 RENDER_TRIES = 5
-LOOK_AGAIN_SECONDS = 5.0
+# How often the folder is looked at for what other processes have done there, and progress is written for them.
+LOOK_AGAIN_SECONDS = 1.0
 
 
 class ExportJobs:
-    """The jobs below `folder`. `start` and `close` belong to the event loop that the renderer's coroutines run in."""
+    """The jobs below `folder`. `start` and `close` belong to the event loop that the renderer's coroutines run in.
+
+    Processes that share the folder know the same jobs: their files are what counts, and are read again when they have
+    changed. One process at a time works on them, the one that has the folder's lock.
+    """
 
     def __init__(self, folder: Path, planet: Planet, renderer: TileRenderer, *, png_level: int, threads: int) -> None:
         self._folder, self._planet, self._renderer = folder, planet, renderer
         self._png_level, self._threads = png_level, threads
         self.rates = Rates(folder / "rates.json", planet.identity)
-        self._jobs: dict[str, Job] = {}
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._running: tuple[str, Export] | None = None
+        self._kept = JobFolder(folder, lambda: self._running[0] if self._running is not None else None)
+        self._jobs = self._kept.jobs
         # Jobs that another process runs, and when to look at them again (monotonic seconds).
         self._elsewhere: dict[str, float] = {}
         self._stopping = threading.Event()
@@ -64,15 +72,8 @@ class ExportJobs:
     def start(self) -> None:
         """Finds the jobs of former runs and goes on with those that are unfinished."""
         self._loop = asyncio.get_running_loop()
-        folders = sorted(self._folder.glob("*/job.json")) if self._folder.is_dir() else []
-        for path in folders:
-            job = Job.load(path.parent)
-            if job is None:
-                logger.warning("%s holds no export job that can be read; it is left alone.", path.parent)
-                continue
-            if job.state == "running":
-                job.state = "queued"
-            self._jobs[job.id] = job
+        with self._lock:
+            self._kept.look_at_all()
         self._thread = threading.Thread(target=self._serve, name="exports", daemon=True)
         self._thread.start()
 
@@ -87,8 +88,10 @@ class ExportJobs:
             await asyncio.to_thread(self._thread.join)
 
     async def estimate(self, plan: ExportPlan) -> Estimate:
-        """Size and time of `plan`; raises `RenderError` and `ModelError`."""
-        sample = await self._renderer.work(lambda planet: self.rates.sample(planet, plan), "an export's sample")
+        """Size and time of `plan`; raises `RenderError`, `RateLimitError` and `ModelError`."""
+        charge()
+        with self._renderer.queue.job():
+            sample = await self._renderer.work(lambda planet: self.rates.sample(planet, plan), "an export's sample")
         self.rates.save()
         return await asyncio.to_thread(self.rates.estimate, self._planet, plan, sample, self._png_level)
 
@@ -100,6 +103,7 @@ class ExportJobs:
             DiskFullError: if the disk has no room for what is estimated.
         """
         with self._changed:
+            self._kept.look_at_all()
             if sum(job.state in UNFINISHED for job in self._jobs.values()) >= MAX_WAITING:
                 raise ExportQueueFullError(
                     f"{MAX_WAITING} exports wait already; cancel one with DELETE /exports/ID, or try again later."
@@ -110,7 +114,7 @@ class ExportJobs:
             job = Job(name, self._folder / name, plan, estimate.bytes, estimate.seconds, time.time())
             try:
                 with disk_errors(self._folder):
-                    job.save()
+                    self._kept.save(job)
             except BaseException:
                 shutil.rmtree(job.folder, ignore_errors=True)
                 raise
@@ -121,11 +125,14 @@ class ExportJobs:
     def all(self) -> list[Job]:
         """All jobs, the newest first."""
         with self._lock:
+            self._kept.look_at_all()
             return sorted(self._jobs.values(), key=lambda job: -job.created)
 
     def get(self, name: str) -> Job:
         """The job of that id; raises `ExportNotFoundError`."""
-        job = self._jobs.get(name)
+        with self._lock:
+            self._kept.look_at(name)
+            job = self._jobs.get(name)
         if job is None:
             raise ExportNotFoundError(f"There is no export {shorten(name)}; GET /exports lists those there are.")
         return job
@@ -145,22 +152,36 @@ class ExportJobs:
         with self._changed:
             job = self.get(name)
             if job.state in UNFINISHED:
-                self._end(job, "cancelled", None)
                 if self._running is not None and self._running[0] == name:
+                    self._end(job, "cancelled", None)
                     self._running[1].stop()  # whose thread removes what is written
                 else:
-                    job.discard_work()
+                    with job.claimed() as ours:
+                        if not ours:
+                            job.cancel_mark.touch()  # whoever runs it ends it when they see that
+                        self._end(job, "cancelled", None)
+                        if ours:
+                            job.discard_work()
             else:
-                del self._jobs[name]
+                self._kept.forget(name)
                 shutil.rmtree(job.folder, ignore_errors=True)
         return job
 
     def _serve(self) -> None:
-        """The exports' thread: one job after the other, the oldest first."""
+        """The exports' thread: waits until this process is the one to work on exports, then does until the server stops."""
+        while not self._stopping.is_set():
+            with self._kept.at_work(self._lock) as ours:
+                if ours:
+                    self._work_through()
+            self._stopping.wait(LOOK_AGAIN_SECONDS)
+
+    def _work_through(self) -> None:
+        """One job after the other, the oldest first."""
         while True:
             with self._changed:
                 while not self._stopping.is_set() and self._next() is None:
-                    self._changed.wait(LOOK_AGAIN_SECONDS)  # a job that another process had claimed may have become free
+                    self._changed.wait(LOOK_AGAIN_SECONDS)
+                    self._kept.look_at_all()
                 job = self._next()
                 if self._stopping.is_set() or job is None:
                     return
@@ -171,7 +192,7 @@ class ExportJobs:
                     elif not ours:
                         self._elsewhere[job.id] = time.monotonic() + LOOK_AGAIN_SECONDS
             except FileNotFoundError:
-                self._jobs.pop(job.id, None)  # another process has removed it
+                self._kept.forget(job.id)  # another process has removed it
             except Exception as error:
                 logger.exception("the export %s failed", job.id)
                 self._end(job, "failed", f"The server met an error that it did not foresee ({error}); it is in the log.")
@@ -185,7 +206,7 @@ class ExportJobs:
         """Whether a job that is ours to run still waits: another process may have run it or removed it."""
         kept = Job.load(job.folder)
         if kept is None:
-            self._jobs.pop(job.id, None)
+            self._kept.forget(job.id)
         elif kept.state not in UNFINISHED:
             self._jobs[job.id] = kept
         return kept is not None and kept.state in UNFINISHED
@@ -199,18 +220,28 @@ class ExportJobs:
         export = Export(job.plan, job.work, self._read, self._side, png_level=self._png_level, threads=self._threads)
         with self._lock:
             if job.state != "queued" or self._stopping.is_set():
+                if _cancelled(job):
+                    job.discard_work()
                 return
+            self._jobs[job.id] = job
             job.state, job.seen = "running", ()
             job.started = job.started or time.time()
             self._running = (job.id, export)
 
         def report(progress: Progress) -> None:
             job.progressed(progress.done, progress.size)
+            if job.cancel_mark.exists() and not _cancelled(job):
+                with self._lock:
+                    self._end(job, "cancelled", None)
+                export.stop()
+            elif time.monotonic() - self._kept.saved > LOOK_AGAIN_SECONDS and not _cancelled(job):
+                with self._lock:
+                    self._kept.save(job)
 
         error: str | None = None
         try:
             with disk_errors(job.folder):
-                job.save()
+                self._kept.save(job)
             export.run(job.file, report)
         except (ExportStoppedError, concurrent.futures.CancelledError):
             if not _cancelled(job):
@@ -244,7 +275,7 @@ class ExportJobs:
             job.size = 0
         try:
             if job.folder.exists():
-                job.save()
+                self._kept.save(job)
         except OSError as failure:
             logger.error("the state of the export %s could not be written: %s", job.id, failure)
 

@@ -29,6 +29,10 @@ EMPTY: Message = {"type": "http.response.body", "body": b""}
 # From a path below an alias' prefix, and its query string, to the tile that both mean; see `FastPath.add_alias`.
 Resolver = Callable[[str, bytes], TileKey | None]
 Fetch = Callable[[TileKey], Awaitable["ReadyTile | None"]]
+FAULT = "metaearth.fault"
+"""In the scope: the error for which a guard does not let a request in; `server.limits` answers it."""
+# Returns the request as what follows shall see it, with FAULT if it is not let in.
+Guard = Callable[[Scope], Scope]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +49,15 @@ class ReadyTile:
 class ReadyTiles:
     """The byte-bounded LRU of tiles ready to be sent, by canonical path, and the making of their headers."""
 
-    def __init__(self, max_bytes: int, seeds: Mapping[str, bytes], max_age: int, cors: CorsPolicy) -> None:
+    def __init__(
+        self, max_bytes: int, seeds: Mapping[str, bytes], max_age: int, cors: CorsPolicy, *, private: bool = False
+    ) -> None:
+        """`private` keeps tiles out of shared caches, which would hand them to whoever has no API key."""
         self.seeds = seeds
         self.cors = cors
         self.lru: ByteBoundedLRU[ReadyTile] = ByteBoundedLRU(max_bytes, lambda t: len(t.body) + READY_OVERHEAD)
         self.get = self.lru.get
-        self._cache_control = (b"cache-control", b"public, max-age=%d" % max_age)
+        self._cache_control = (b"cache-control", b"%s, max-age=%d" % (b"private" if private else b"public", max_age))
 
     def etag(self, key: TileKey) -> bytes:
         """The strong ETag (RFC 9110, 8.8.3) of a tile, rendered or not."""
@@ -84,7 +91,16 @@ class FastPath:
     A protocol whose tiles are these tiles by other addresses gets the same speed by `add_alias`.
     """
 
-    def __init__(self, app: ASGIApp, tiles: ReadyTiles, planet: str, api: FastAPI, proxies: ProxyPolicy) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tiles: ReadyTiles,
+        planet: str,
+        api: FastAPI,
+        proxies: ProxyPolicy,
+        guard: Guard | None = None,
+    ) -> None:
+        self._guard = guard
         self.app = app
         self.api = api
         self.tiles = tiles
@@ -122,8 +138,15 @@ class FastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI connection."""
         if scope["type"] != "http" or scope["method"] not in ("GET", "HEAD"):
+            if self._guard is not None and scope["type"] == "http":
+                scope = self._guard(scope)
             await self.app(scope, receive, send)
             return
+        if self._guard is not None:
+            scope = self._guard(scope)
+            if FAULT in scope:
+                await self.app(scope, receive, send)
+                return
         query: bytes = scope.get("query_string", b"")
         tile = None if query else self._get(scope["path"])
         key: TileKey | None = None

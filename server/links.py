@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from server.settings import Settings
 
 # A registered name or an address of RFC 3986, 3.2.2, of the letters that names in use have (so that nothing else gets
 # into links, whoever wrote the Host header), and a port.
+LINK_KEY = "metaearth.link_key"
+"""In the scope: the API key that came in the query string, and goes into links in the answer."""
+# TMS clients append to addresses, so that these cannot end in a query.
+NO_QUERY = re.compile(r"/tms(?:/.*)?")
 HOST = re.compile(r"(?P<name>[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>\d{1,5}))?", re.ASCII)
 
 
@@ -20,7 +25,13 @@ def public_url(scope: Mapping[str, Any], settings: Settings, path: str) -> str:
     `settings.public_url`, where set, stands for scheme, host and prefix. Otherwise they are those of the
     request: its scheme, its Host header, and the ASGI root_path, all three as `server.proxies` has left them, that is,
     as the outermost trusted proxy saw them. In place of a Host header that is no host stands the address listened on.
+    An API key from the query string of the request is in the link too.
     """
+    key = scope.get(LINK_KEY)
+    if key is not None and not NO_QUERY.fullmatch(path):
+        address, mark, query = path.partition("?")
+        # A base that clients append parameters to ends in "?", and then in "&".
+        path = f"{address}?{query}{'&' if query else ''}key={quote(key, safe='')}{'&' if mark and not query else ''}"
     if settings.public_url is not None:
         return settings.public_url + path
     host = host_header(scope)

@@ -104,7 +104,6 @@ def report_responses(*codes: int) -> dict[int | str, dict[str, Any]]:
         400: "A parameter is missing or has a value that it cannot have.",
         404: "The address names no resource.",
         406: "The Accept header allows no media type of this resource.",
-        501: "The operation is not offered.",
         503: "The tile could not be rendered now; Retry-After says when to try again.",
     }
     content = {XML: {"schema": {"type": "string", "description": "ows:ExceptionReport, OWS Common 1.1.0"}}}

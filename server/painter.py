@@ -10,6 +10,7 @@ import numpy as np
 
 from model import Planet
 from server.area import Area, GeoImage, strips
+from server.limits_rate import charge
 from server.renderer import TileRenderer
 
 
@@ -19,9 +20,16 @@ async def paint_area(renderer: TileRenderer, area: Area, zoom: int | None = None
     Cancelling it ends the work after the piece that has begun.
 
     Raises:
-        RenderError: if it cannot be rendered at present.
+        RenderError: if it cannot be rendered at present, `QueueFullError` among them.
+        RateLimitError: if the client has asked for too much.
         ModelError: what the planet raises.
     """
+    charge()
+    with renderer.queue.job():
+        return await _painted(renderer, area, zoom)
+
+
+async def _painted(renderer: TileRenderer, area: Area, zoom: int | None) -> GeoImage:
     pixels = np.empty((area.height, area.width, 3), np.uint8)
     mask = np.empty((area.height, area.width), np.uint8)
     work: list[Iterator[tuple[int, GeoImage] | None]] = []

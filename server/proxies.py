@@ -57,6 +57,23 @@ class ProxyPolicy:
                 return _without(path, prefix)
         return path
 
+    def client(self, scope: Scope) -> str:
+        """The address of who sent the request, as the outermost trusted proxy tells; "" if it has none (a Unix socket)."""
+        peer = scope.get("client")
+        address: str = peer[0] if peer else ""
+        if not self._trusted_peer(scope):
+            return address
+        elements = parse_forwarded(",".join(_values(scope, b"forwarded")))
+        hops = _elements(scope, b"x-forwarded-for") or [element.get("for", "") for element in elements]
+        for hop in map(_bare_address, reversed(hops)):
+            try:
+                address = str(ipaddress.ip_address(hop))
+            except ValueError:
+                break  # "unknown", or a name that a proxy made up: the hop before it is all that is known
+            if not self.trusts(address):
+                break
+        return address
+
     def outside(self, scope: Scope) -> Scope:
         """`scope` with scheme, Host header and root_path as the client must write them; the path begins with
         root_path."""

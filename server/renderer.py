@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,24 +12,25 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cache import SingleFlight, run_in
+from cache import SingleFlight, outcome, run_in
 from model import Planet
 from model.errors import ModelError
 from server.crs84 import crs84_tile
 from server.encode import Encoder
 from server.errors import RenderError
 from server.fastpath import ReadyTile
+from server.limits_rate import charge
+from server.render_queue import STOPPING, RenderQueue, step_back
 from server.tile_store import Body, Made, TileStore
 from server.tilekey import CRS84, TileKey
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-STOPPING = "The server is stopping; try again in a few seconds."
 
 
 class TileRenderer:
-    """Makes tiles ready. Two kinds of threads: one that renders, those that encode.
+    """Makes tiles ready. Two kinds of threads: one that renders, behind `queue`, and those that encode.
 
     The planet is called from a single thread, for its convolutions use all cores already. `metatile` tiles a
     side are rendered at one go and split. All coroutines must run in one event loop.
@@ -41,31 +43,33 @@ class TileRenderer:
         store: TileStore,
         metatile: int,
         encoder_threads: int,
+        queue: RenderQueue,
     ) -> None:
+        self.queue = queue
         self._planet = planet
         self._encoder = encoder
         self.store = store
         self._metatile = metatile
-        self._stopping = False
         self._tiles: SingleFlight[ReadyTile] = SingleFlight()
         self._metatiles: SingleFlight[Made] = SingleFlight()
-        self._render_pool = ThreadPoolExecutor(1, "render")
-        self._encode_pool = ThreadPoolExecutor(encoder_threads, "encode")
+        self._encode_pool = ThreadPoolExecutor(encoder_threads, "encode", initializer=step_back)
 
     async def tile(self, key: TileKey) -> ReadyTile:
         """The tile `key`, ready to be sent.
 
         Raises:
-            RenderError: if it cannot be rendered at present.
+            RenderError: if it cannot be rendered at present, `QueueFullError` among them.
+            RateLimitError: if it must be rendered, and the client has asked for too much.
             ModelError: what the planet raises.
         """
         tile = self.store.ready.get(key.path)
         if tile is not None:
             return tile
         try:
-            return await self._tiles.do(key.path, lambda: self._load(key))
+            with self.queue.waiting(self._corner(key).path):
+                return await self._tiles.do(key.path, lambda: self._load(key))
         except RuntimeError as error:  # what an executor raises that takes no more work
-            if not self._stopping:
+            if not self.stopping:
                 raise
             raise RenderError(STOPPING) from error
 
@@ -78,36 +82,34 @@ class TileRenderer:
             RenderError: if it cannot be rendered at present.
             ModelError: what the planet raises.
         """
-        try:
-            return await run_in(self._render_pool, lambda: self._guarded(lambda: function(self._planet), name))
-        except RuntimeError as error:
-            if not self._stopping:
-                raise
-            raise RenderError(STOPPING) from error
+        return await outcome(self.queue.submit_bulk(lambda: self._guarded(lambda: function(self._planet), name)))
 
     @property
     def stopping(self) -> bool:
         """Whether it takes no more work, for the server ends."""
-        return self._stopping
+        return self.queue.stopping
 
     def stop(self) -> None:
         """Gives up what is queued, whose requests get a `RenderError`; what has begun goes on."""
-        self._stopping = True
-        self._render_pool.shutdown(wait=False, cancel_futures=True)
+        self.queue.stop()
+
+    async def drain(self, seconds: float) -> None:
+        """After `stop`: has what was rendered encoded and kept, for at most so long."""
+        end = asyncio.get_running_loop().time() + seconds
+        while len(self._metatiles) and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.02)
 
     def close(self) -> None:
         """As `stop`, and waits for what has begun."""
-        self.stop()
-        for pool in (self._render_pool, self._encode_pool):
-            pool.shutdown(cancel_futures=True)
+        self.queue.close()
+        self._encode_pool.shutdown(cancel_futures=True)
         self.store.close()
 
     async def _load(self, key: TileKey) -> ReadyTile:
         found = await self.store.find([key])
         if key in found:
             return found[key]
-        size = self._tiles_a_side(key)
-        corner = replace(key, x=key.x // size * size, y=key.y // size * size)
+        corner = self._corner(key)
         made = await self._metatiles.do(corner.path, lambda: self._make(corner))
         return made[key]
 
@@ -121,8 +123,14 @@ class TileRenderer:
         return await self.store.once(keys, lambda: self._encoded(corner, keys))
 
     async def _encoded(self, corner: TileKey, keys: list[TileKey]) -> dict[TileKey, Body]:
-        pixels = await run_in(self._render_pool, lambda: self._render(corner))
+        charge()
+        pixels = await outcome(self.queue.submit_tile(corner.path, lambda: self._render(corner)))
         return await run_in(self._encode_pool, lambda: self._encode(keys, pixels))
+
+    def _corner(self, key: TileKey) -> TileKey:
+        """The first tile of the metatile of `key`."""
+        size = self._tiles_a_side(key)
+        return replace(key, x=key.x // size * size, y=key.y // size * size)
 
     def _metatile_keys(self, corner: TileKey) -> list[TileKey]:
         side = self._side(corner)

@@ -17,6 +17,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PREFIX = "METAEARTH_"
 # A path prefix as it may stand in links: segments of unreserved characters (RFC 3986, 2.3), none of them dots only.
 PREFIX_PATH = re.compile(r"(?:/(?!\.+(?:/|$))[A-Za-z0-9._~@-]+)+", re.ASCII)
+# SHA-256 of an API key, as `metaearth key` prints it.
+KEY_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
+ALLOWED_HOST = re.compile(r"(?:\*\.)?[A-Za-z0-9_](?:[A-Za-z0-9._-]*)|\[[0-9A-Fa-f:.]+\]", re.ASCII)
 # Read by `model.base`, which knows no settings class: a variable with our prefix that is not a field.
 MODEL_VARIABLES = frozenset({"METAEARTH_BASE_PICTURE"})
 MIB = 1 << 20
@@ -74,6 +77,7 @@ class Settings(BaseSettings):
     webp_method: int = Field(0, ge=0, le=6, description="effort of WebP tiles: 0 fast, 6 small")
     avif_quality: int = Field(65, ge=1, le=100, description="quality of AVIF tiles")
     avif_speed: int = Field(8, ge=0, le=10, description="speed of AVIF tiles: 0 small, 10 fast")
+    png8: bool = Field(False, description="PNG is 8-bit with a palette, as png8: half the size, colours near the planet's own")
     png8_colors: int = Field(256, ge=2, le=256, description="colours in the palette of 8-bit PNG tiles (png8)")
     encoder_threads: int = Field(2, ge=1, le=64, description="threads that encode tiles")
     metatile: Literal[1, 2, 4, 8] | None = Field(
@@ -85,6 +89,41 @@ class Settings(BaseSettings):
     attribution: str = Field(
         "Synthetic imagery by MetaEarth Tiles, after NASA Blue Marble: no record of any real place",
         description="the line that maps show",
+    )
+    workers: int = Field(1, ge=1, le=64, description="processes that serve; they share the caches and render in turns")
+    render_slots: int = Field(1, ge=1, le=64, description="workers that may render at the same time")
+    max_memory_mb: int | None = Field(
+        None, ge=256, le=1 << 24, description="memory at which a worker is replaced by a new one, MiB; by default never"
+    )
+    queue_limit: int = Field(
+        256, ge=1, le=1 << 16, description="tiles that may wait to be rendered in each worker; more get 503"
+    )
+    bulk_limit: int = Field(4, ge=1, le=1024, description="boxes rendered at a time in each worker; more get 503")
+    max_requests: int = Field(
+        1024, ge=1, le=1 << 16, description="requests other than for tiles at hand under way in each worker; more get 503"
+    )
+    max_connections: int = Field(
+        4096, ge=1, le=1 << 20, description="open connections of each worker; one more closes the one idle for longest"
+    )
+    head_seconds: float = Field(
+        10, gt=0, le=3600, description="time for a client to send the head of a request, and twice that for its body"
+    )
+    max_url: int = Field(8192, ge=256, le=65536, description="bytes of an address; longer ones get 414")
+    max_body_kb: int = Field(4096, ge=1, le=1 << 20, description="KiB of a request's body; larger ones get 413")
+    rate_limit: float = Field(
+        0, ge=0, le=1e6, description="new pictures a second for each client, more get 429; 0 for no limit"
+    )
+    rate_burst: int = Field(200, ge=1, le=1 << 20, description="new pictures that a client may ask for at once")
+    rate_limit_hits: bool = Field(False, description="whether METAEARTH_RATE_LIMIT counts every request, cached tiles too")
+    api_keys: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="digests of the API keys that are let in, as `metaearth key` prints them, separated by commas"
+    )
+    api_keys_file: Path | None = Field(None, description="file of such digests, one a line, each with a name if you like")
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        ("*",), description="names under which the server is known, separated by commas, such as *.example.org; * for any"
+    )
+    frame_ancestors: str = Field(
+        "*", description="pages that may embed the viewer, a CSP source list: 'none', https://a.example"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
 
@@ -107,7 +146,30 @@ class Settings(BaseSettings):
                     raise ValueError("must be addresses or networks such as 10.0.0.0/8, or * or none") from None
         return value
 
-    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @field_validator("api_keys")
+    @classmethod
+    def _check_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(KEY_DIGEST.fullmatch(digest) for digest in value):
+            # Whoever wrote a key here must not find it in a log.
+            raise ValueError("must be digests, sha256: and 64 hexadecimal digits; `metaearth key` makes a key and its digest")
+        return value
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for host in value:
+            if host != "*" and not ALLOWED_HOST.fullmatch(host):
+                raise ValueError("must be host names such as tiles.example.org or *.example.org, without ports, or *")
+        return tuple(host.lower() for host in value)
+
+    @field_validator("frame_ancestors")
+    @classmethod
+    def _check_ancestors(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9'*:/._ -]+", value):
+            raise ValueError("must be a CSP source list such as 'none', 'self' or https://a.example")
+        return value
+
+    @field_validator("api_keys", "allowed_hosts", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split_commas(cls, value: Any) -> Any:
         if isinstance(value, str):
@@ -164,7 +226,7 @@ class Settings(BaseSettings):
         # A Literal of integers does not take the "2" of an environment variable.
         return int(value) if isinstance(value, str) and value.strip().isdecimal() else value
 
-    @field_validator("cache_dir", "weights")
+    @field_validator("cache_dir", "weights", "api_keys_file")
     @classmethod
     def _expand_home(cls, value: Path | None) -> Path | None:
         return None if value is None else value.expanduser()
@@ -198,5 +260,5 @@ def _sentence(detail: Any) -> str:
     name = PREFIX + str(detail["loc"][0]).upper() if detail["loc"] else "settings"
     text = detail["msg"].removeprefix("Value error, ")
     # Of an address with a password only what follows the @ may be shown.
-    shown = re.sub(r"(?<=//).*@", "***@", str(detail["input"]))
-    return f"{name}={shown}: {text[0].lower()}{text[1:]}"
+    given = "..." if name == f"{PREFIX}API_KEYS" else re.sub(r"(?<=//).*@", "***@", str(detail["input"]))
+    return f"{name}={given}: {text[0].lower()}{text[1:]}"

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from model import Planet
 from model.errors import UnknownPlanetError
 from server import links
-from server.encode import MEDIA_TYPES
+from server.encode import EXTENSIONS, MEDIA_TYPES
 from server.errors import STATUS, TileNotFoundError, error_headers, responses, status_of
 from server.fastpath import Resolver
 from server.renderer import TileRenderer
@@ -28,6 +28,7 @@ VERSION = "1.0.0"
 # Half the side of Web Mercator's square (EPSG:3857), metres: pi times the semi-major axis of WGS 84.
 HALF_WORLD = math.pi * 6378137.0
 FORMAT = "png"
+"""The format of the map that bears the planet's name; those of the others are `earth@jpg` and so on."""
 XML = "application/xml"
 XML_CONTENT = {XML: {"schema": {"type": "string"}}}
 SouthRow = Annotated[
@@ -58,26 +59,36 @@ def services_document(scope: Mapping[str, Any], settings: Settings) -> bytes:
 
 
 def service_document(scope: Mapping[str, Any], settings: Settings, planet: Planet) -> bytes:
-    """The TileMapService resource: which maps there are, one a planet."""
+    """The TileMapService resource: which maps there are, one a format, for a TileMap has but one."""
     root = Element("TileMapService", version=VERSION, services=links.public_url(scope, settings, "/tms/"))
     SubElement(root, "Title").text = "MetaEarth Tiles"
     SubElement(root, "Abstract").text = settings.attribution
-    SubElement(
-        SubElement(root, "TileMaps"),
-        "TileMap",
-        title=f"MetaEarth {planet.name}",
-        srs="EPSG:3857",
-        profile="global-mercator",
-        href=links.public_url(scope, settings, f"/tms/{VERSION}/{planet.name}"),
-    )
+    maps = SubElement(root, "TileMaps")
+    for extension in EXTENSIONS:
+        SubElement(
+            maps,
+            "TileMap",
+            title=_title(planet, extension),
+            srs="EPSG:3857",
+            profile="global-mercator",
+            href=links.public_url(scope, settings, _map_path(planet, extension)),
+        )
     return _xml(root)
 
 
-def map_document(scope: Mapping[str, Any], settings: Settings, planet: Planet) -> bytes:
+def _map_path(planet: Planet, extension: str) -> str:
+    return f"/tms/{VERSION}/{planet.name}" + ("" if extension == FORMAT else f"@{extension}")
+
+
+def _title(planet: Planet, extension: str) -> str:
+    return f"MetaEarth {planet.name}" + ("" if extension == FORMAT else f" ({extension})")
+
+
+def map_document(scope: Mapping[str, Any], settings: Settings, planet: Planet, extension: str) -> bytes:
     """The TileMap resource: extent, format and zooms of one planet's tiles."""
     address = f"/tms/{VERSION}/{planet.name}"
     root = Element("TileMap", version=VERSION, tilemapservice=links.public_url(scope, settings, f"/tms/{VERSION}/"))
-    SubElement(root, "Title").text = f"MetaEarth {planet.name}"
+    SubElement(root, "Title").text = _title(planet, extension)
     SubElement(root, "Abstract").text = settings.attribution
     SubElement(root, "SRS").text = "EPSG:3857"
     low, high = f"{-HALF_WORLD:.17g}", f"{HALF_WORLD:.17g}"
@@ -87,7 +98,7 @@ def map_document(scope: Mapping[str, Any], settings: Settings, planet: Planet) -
     SubElement(
         root,
         "TileFormat",
-        {"width": side, "height": side, "mime-type": MEDIA_TYPES[FORMAT], "extension": FORMAT},
+        {"width": side, "height": side, "mime-type": MEDIA_TYPES[extension], "extension": extension},
     )
     sets = SubElement(root, "TileSets", profile="global-mercator")
     for zoom in range(MIN_ZOOM, MAX_ZOOM + 1):
@@ -132,11 +143,15 @@ def tms_router(settings: Settings, planet: Planet, renderer: TileRenderer) -> AP
     HEAD."""
     router = APIRouter(tags=["TMS"], route_class=TmsRoute)
 
-    def check(version: str, name: str) -> None:
+    maps = {_map_path(planet, extension).rpartition("/")[2]: extension for extension in EXTENSIONS}
+
+    def check(version: str, name: str) -> str:
+        """The format of the map of that name."""
         if version != VERSION:
             raise TileNotFoundError(f"TMS {shorten(version)} is not served; use /tms/{VERSION}/.")
-        if name != planet.name:
-            raise UnknownPlanetError(f"There is no planet {shorten(name)} here; use /tms/{VERSION}/{planet.name}.")
+        if name not in maps:
+            raise UnknownPlanetError(f"There is no map {shorten(name)} here; /tms/{VERSION}/ lists {', '.join(maps)}.")
+        return maps[name]
 
     async def get_tms_services(request: Request) -> Response:
         """The root resource of the Tile Map Service: which versions there are."""
@@ -149,8 +164,8 @@ def tms_router(settings: Settings, planet: Planet, renderer: TileRenderer) -> AP
 
     async def get_tms_map(request: Request, version: Version, planet_name: str) -> Response:
         """The TileMap resource: extent, format and zooms of a planet's tiles."""
-        check(version, planet_name)
-        return Response(map_document(request.scope, settings, planet), media_type=XML)
+        extension = check(version, planet_name)
+        return Response(map_document(request.scope, settings, planet, extension), media_type=XML)
 
     async def tms_tile(
         request: Request,

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from model.precision import choose_compute, choose_steps
 from model.training.evaluate import PARTS, EvaluateConfig, evaluate
 from model.training.imagery import ImageryError
-from model.training.train import SMALL_CROP, TrainConfig, train
+from model.training.train import SMALL_CROP, TUNE_CROP, TrainConfig, train
 from server.failures import BadOptionError, CommandError
 
 
@@ -30,7 +30,14 @@ def train_to_folder(config: TrainConfig) -> str:
             raise BadOptionError(f"--{name} must be at least {least}, not {value}.")
     if config.crop < SMALL_CROP or config.crop % 8:
         raise BadOptionError(f"--crop must be a multiple of 8 and at least {SMALL_CROP}, not {config.crop}.")
-    device = str(choose_compute(config.device).device)
+    if not 0 <= config.ema < 1:
+        raise BadOptionError(f"--ema must be at least 0 and below 1, not {config.ema}.")
+    compute = choose_compute(config.device)
+    for steps in config.tune:
+        choose_steps(steps, compute)
+        if config.crop < TUNE_CROP or config.crop % 32:
+            raise BadOptionError(f"--crop must be a multiple of 32 and at least {TUNE_CROP} with --tune, not {config.crop}.")
+    device = str(compute.device)
     checkpoint = config.out / "checkpoint.pt"
     if checkpoint.is_file() and not zipfile.is_zipfile(checkpoint):
         raise CommandError(f"The checkpoint {checkpoint} is broken; remove it, or name another folder with --out.")

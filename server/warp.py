@@ -36,6 +36,8 @@ MOST_SOURCE = 1 << 24
 """Most planet pixels that are read for one piece; where more would be needed, a coarser zoom is read."""
 CUBIC_REACH = 2
 HALF = EARTH_CIRCUMFERENCE / 2
+Image8 = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
 Image = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 """Pixels uint8 [h, w, 3] and mask uint8 [h, w]."""
 
@@ -111,6 +113,7 @@ def warp(planet: Planet, crs: CRS, bounds: Bounds, width: int, height: int, zoom
     )
     mask = _mask(crs, bounds, width, height, found, size)
     pixels[:, mask == 0] = 0
+    _fill(crs, bounds, pixels, (pixels.max(0) == 0) & (mask > 0), source, (origin / size, left, top), size)
     yield np.ascontiguousarray(pixels.transpose(1, 2, 0)), mask
 
 
@@ -186,6 +189,22 @@ def _mask(crs: CRS, bounds: Bounds, width: int, height: int, found: Footprint, s
     ys = maxy - (np.arange(height) + 0.5) * ((maxy - miny) / height)
     x, y = to_worlds(crs, *np.meshgrid(xs, ys))
     return np.where(np.isfinite(x) & (y >= 0) & (y <= 1), np.uint8(255), np.uint8(0))
+
+
+def _fill(crs: CRS, bounds: Bounds, pixels: Image8, holes: Mask, source: Image8, at: tuple[float, int, int], size: int) -> None:
+    """Gives what GDAL left black its nearest pixel of `source`: at the rim of a projection's world and at seams of its own,
+    GDAL gives up pixels whose corners it cannot place. `at`: the meridian of `source` in worlds, and its left and top."""
+    rows, columns = np.nonzero(holes)
+    if not rows.size:
+        return
+    _, height, width = pixels.shape
+    xs = bounds[0] + (columns + 0.5) * ((bounds[2] - bounds[0]) / width)
+    ys = bounds[3] - (rows + 0.5) * ((bounds[3] - bounds[1]) / height)
+    x, y = to_worlds(crs, xs, ys)
+    column = np.floor(wrapped(x - at[0]) * size).astype(int) - at[1]
+    row = np.floor(y * size).astype(int) - at[2]
+    column, row = np.clip(column, 0, source.shape[1] - 1), np.clip(row, 0, source.shape[0] - 1)
+    pixels[:, rows, columns] = source[row, column].T
 
 
 def _read(planet: Planet, zoom: int, x: int, y: int, out: NDArray[np.uint8]) -> Iterator[None]:

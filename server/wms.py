@@ -19,10 +19,11 @@ from server.bbox import in_chunks
 from server.box_files import FORMATS as MEDIA
 from server.box_files import check_side, encode_picture, signature
 from server.encode import Encoder
-from server.errors import METHODS, RETRY_SECONDS, STATUS, OwsError, RenderError, WmsError, status_of
+from server.errors import METHODS, STATUS, OwsError, RenderError, WmsError, error_headers, status_of
 from server.ows import MISSING, TEMPLATES, Parameters, xml_text
 from server.painter import paint_area
-from server.renderer import STOPPING, TileRenderer
+from server.render_queue import STOPPING
+from server.renderer import TileRenderer
 from server.settings import Settings
 from server.tilejson import MAX_LATITUDE
 from server.tilekey import shorten
@@ -113,11 +114,7 @@ def report(error: Exception, version: str) -> Response:
     """The ServiceExceptionReport of a domain error."""
     status = status_of(error)
     code, locator = (error.code, error.locator) if isinstance(error, WmsError | OwsError) else ("", None)
-    headers = {"cache-control": "no-store"}
-    if status == 405:
-        headers["allow"] = METHODS
-    if status == 503:
-        headers["retry-after"] = str(RETRY_SECONDS)
+    headers = {**error_headers(status), "cache-control": "no-store"}
     text = _REPORT.render(version=version, code=code, locator=locator, text=xml_text(str(error)))
     # Not by media_type: Starlette would add a charset to text/xml, and to that alone.
     return Response(text, status, {**headers, "content-type": EXCEPTION_TYPE[version]})

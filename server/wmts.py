@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from model import Planet
 from server.encode import MEDIA_TYPES
-from server.errors import OwsMethodError, OwsOperationError, OwsResourceError, RenderError
+from server.errors import OwsError, OwsMethodError, OwsResourceError, RenderError
 from server.ows import ANY_OTHER, Parameters, exception_report, or_report, report_responses
-from server.renderer import STOPPING, TileRenderer
+from server.render_queue import STOPPING
+from server.renderer import TileRenderer
 from server.settings import Settings
 from server.tilekey import TileKey, shorten
 from server.tiles import RESPONSE_HEADERS, TileResponse, while_connected
@@ -39,7 +40,7 @@ NOT_MODIFIED = {"description": "The tile has the ETag of If-None-Match; nothing 
 KVP_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The service metadata, or the tile.", "content": DOCUMENTS | IMAGES},
     304: NOT_MODIFIED,
-    **report_responses(400, 501, 503),
+    **report_responses(400, 503),
 }
 METADATA_RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The service metadata.", "content": DOCUMENTS},
@@ -78,7 +79,7 @@ def wmts_router(settings: Settings, planet: Planet, renderer: TileRenderer, tile
         parameters.choice("service", ("WMTS",))
         if parameters.get("request") == "GetFeatureInfo":
             text = "GetFeatureInfo is not offered, for pixels are all there is to know; use GetTile."
-            raise OwsOperationError("OperationNotSupported", text, "GetFeatureInfo")
+            raise OwsError("OperationNotSupported", text, "GetFeatureInfo")
         if parameters.choice("request", OPERATIONS) == "GetTile":
             parameters.choice("version", (VERSION,))
             return await send_tile(request, tiles.from_parameters(parameters))

@@ -38,15 +38,17 @@ def capabilities(
     scope: Mapping[str, Any], settings: Settings, planet: Planet, sections: frozenset[str], complete: bool = False
 ) -> bytes:
     """The document with those `sections`, its links as the client of `scope` writes them; `complete` adds its own address."""
+    rest, _, query = links.public_url(scope, settings, REST_PATH).partition("?")
     document = _TEMPLATE.render(
         update_sequence=UPDATE_SEQUENCE,
         sections=sections,
         complete=complete,
         attribution=xml_text(settings.attribution),
         site=links.public_url(scope, settings, "/"),
-        kvp=links.public_url(scope, settings, KVP_PATH) + "?",
+        kvp=links.public_url(scope, settings, KVP_PATH + "?"),
         metadata=links.public_url(scope, settings, METADATA_PATH),
-        rest=links.public_url(scope, settings, REST_PATH),
+        rest=rest,
+        rest_query=f"?{query}" if query else "",
         capabilities_formats=CAPABILITIES_FORMATS,
         all_sections=("All", *SECTIONS),
         planets=[

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from starlette.testclient import TestClient
 
 from cache import DiskCache
 from model import Planet, open_planet
+from model.base import default_cache_dir
 from server.app import create_app
 from server.fastpath import FastPath
 from server.settings import MODEL_VARIABLES, PREFIX, Settings, load_settings
+from tests.cli_runs import Run, invoke
 from tests.redis_server import RedisServer
 
 
@@ -65,6 +68,23 @@ def shared_client(planet: Planet, tmp_path_factory: pytest.TempPathFactory) -> I
     settings = load_settings(cache_dir=tmp_path_factory.mktemp("shared"), steps=1)
     with TestClient(create_app(settings, planet), raise_server_exceptions=False) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def cli_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache directory for all commands, with the base picture where there is one already."""
+    folder = tmp_path_factory.mktemp("cli")
+    for path in default_cache_dir().glob("base-*"):
+        shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, cli_cache: Path) -> Run:
+    """Runs a command in this process, at one step."""
+    monkeypatch.setenv("METAEARTH_CACHE_DIR", str(cli_cache))
+    monkeypatch.setenv("METAEARTH_STEPS", "1")
+    return invoke
 
 
 class Readings:

@@ -102,6 +102,22 @@ def test_warped_pixels_are_those_of_an_independent_resampling(planet: Planet, ca
     assert (image.pixels[image.mask == 0] == 0).all()
 
 
+WORLDS = [  # the box around the whole world, or much of it, in the CRS
+    (3035, -8346515, -9456137, 16970229, 15831309, 128, 128),
+    (4277, -180, -90, 180, 90, 360, 180),
+    (8857, -17243959, -8392928, 17243959, 8392928, 300, 146),
+]
+
+
+@pytest.mark.parametrize("case", WORLDS, ids=lambda case: f"EPSG:{case[0]} {case[1]}")
+def test_maps_of_the_world_have_no_holes(planet: Planet, case: tuple[int, float, float, float, float, int, int]) -> None:
+    image = read_area(planet, area(*case), 3)
+    inside = image.mask > 0
+    assert inside.mean() > 0.7
+    # No place of the planet is black, nor nearly so.
+    assert image.pixels[inside].max(1).min() > 3 < planet.read(3, 0, 0, 2048, 2048).max(2).min()
+
+
 def test_how_an_area_is_split_does_not_show(planet: Planet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warp, "PIECE", 64)
     asked = area(3035, 2.5e6, 1.4e6, 7.4e6, 5.5e6, 150, 140)
@@ -169,6 +185,7 @@ def test_what_is_no_area(bounds: tuple[float, float, float, float], size: tuple[
         ((4326, -190, 0, 171, 1), "wider"),
         ((4326, 181, 0, 182, 1), "outside"),
         ((4326, 0, 80, 1, 91), "latitudes"),
+        ((4807, 0, 90, 1, 101), "100"),
         ((4326, 0, 86, 1, 87), "85.0511"),
         ((3857, 3e7, 0, 3.1e7, 1), "outside"),
         ((3857, 0, 3e7, 1, 3.1e7), "85.0511"),
@@ -178,6 +195,7 @@ def test_what_lies_outside_of_the_world(box: tuple[int, float, float, float, flo
     with pytest.raises(AreaError, match=word):
         area(*box, 10, 10).check_within_world()
     area(4326, 170, 0, 190, 10, 10, 10).check_within_world()
+    area(4807, -200, -100, 200, 100, 10, 10).check_within_world()  # in grads
 
 
 def test_names_of_crs() -> None:

@@ -15,6 +15,7 @@ import pytest
 from cache import CacheError, DiskCache
 
 MIB = 1 << 20
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -222,3 +223,50 @@ def test_what_is_there_is_told_without_reading_it(path: Path) -> None:
         other.execute("DELETE FROM content WHERE id = (SELECT id FROM entry WHERE key = '7')")
     other.close()
     assert cache.contains(["7", "8"]) == {"8"}, "half of an entry is none"
+
+
+def test_what_is_put_once_is_stored_once_until_nobody_has_it(path: Path) -> None:
+    cache = DiskCache(path, 4 * MIB)
+    for i in range(100):
+        cache.put(f"sea/{i}", b"blue" * 2000, once=True)
+    cache.put("other", b"blue" * 2000)
+    assert (len(cache), cache.contents) == (101, 2)
+    assert cache.bytes < 100_000
+    assert all(cache.get(f"sea/{i}") == b"blue" * 2000 for i in range(100))
+    cache.put("sea/0", b"land", once=True)
+    cache.delete_many([f"sea/{i}" for i in range(1, 100)])
+    assert sorted(cache.keys()) == ["other", "sea/0"]
+    assert cache.contents == 2
+
+
+def test_a_damaged_content_is_dropped_for_all_and_can_be_stored_again(path: Path) -> None:
+    cache = DiskCache(path, MIB)
+    for i in range(3):
+        cache.put(f"sea/{i}", b"blue" * 200, once=True)
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE content SET value = zeroblob(length(value))")
+    other.close()
+    cache.put("sea/3", b"blue" * 200, once=True)
+    assert cache.get("sea/3") == b"blue" * 200
+    assert cache.get("sea/1") is None
+    cache.put("sea/1", b"blue" * 200, once=True)
+    assert cache.get("sea/1") == b"blue" * 200
+    assert sorted(cache.keys()) == ["sea/1", "sea/3"]
+    assert cache.contents == 1
+    assert cache.sound()
+
+
+def test_processes_that_open_a_new_file_at_once_share_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from cache import DiskCache\n"
+        "cache = DiskCache(Path(sys.argv[1]), 1 << 24); name = sys.argv[2]\n"
+        "for number in range(50): cache.put(f'{name}-{number}', f'{name} {number}'.encode() * 100)\n"
+        "cache.close()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "new.sqlite")]
+    processes = [subprocess.Popen([*command, str(n)], cwd=ROOT, stderr=subprocess.PIPE) for n in range(4)]
+    for process in processes:
+        assert (process.communicate(timeout=120)[1], process.returncode) == (b"", 0)
+    cache = DiskCache(tmp_path / "new.sqlite", 1 << 24)
+    assert len(cache) == 200
+    assert all(cache.get(f"{n}-{number}") == f"{n} {number}".encode() * 100 for n in range(4) for number in range(50))

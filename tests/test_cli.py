@@ -11,38 +11,19 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from model import Planet
-from model.training.imagery import holdout_names
 from server.cli import app
 from server.failures import CommandError
 from server.render_command import PixelBox, picture_extension
+from tests.cli_runs import Run, one_line
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache directory for this file, so that the base picture is reprojected once."""
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, shared_cache: Path) -> Any:
-    """Runs a command in this process."""
-    monkeypatch.setenv("METAEARTH_CACHE_DIR", str(shared_cache))
-    monkeypatch.setenv("METAEARTH_STEPS", "1")
-
-    def invoke(*arguments: str | Path) -> Result:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-    return invoke
 
 
 def start(cache: Path, *arguments: str, **variables: str) -> subprocess.Popen[str]:
@@ -58,13 +39,6 @@ def start(cache: Path, *arguments: str, **variables: str) -> subprocess.Popen[st
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
 
 
-def one_line(text: str) -> str:
-    lines = text.strip().splitlines()
-    assert len(lines) == 1, text
-    assert "Traceback" not in text
-    return lines[0]
-
-
 def start_fails(cache: Path, *arguments: str, **variables: str) -> tuple[int, str]:
     """Exit code and the one line on stderr of a start that must fail."""
     process = start(cache, *arguments, **variables)
@@ -74,23 +48,23 @@ def start_fails(cache: Path, *arguments: str, **variables: str) -> tuple[int, st
     return process.returncode, one_line(err)
 
 
-def test_start_fails_at_a_bad_setting(shared_cache: Path) -> None:
-    code, line = start_fails(shared_cache, "serve", METAEARTH_STEPS="99")
+def test_start_fails_at_a_bad_setting(cli_cache: Path) -> None:
+    code, line = start_fails(cli_cache, "serve", METAEARTH_STEPS="99")
     assert code == 2
     assert "METAEARTH_STEPS=99" in line
 
 
-def test_start_fails_at_a_missing_weights_file(shared_cache: Path, tmp_path: Path) -> None:
+def test_start_fails_at_a_missing_weights_file(cli_cache: Path, tmp_path: Path) -> None:
     missing = tmp_path / "nowhere.safetensors"
-    code, line = start_fails(shared_cache, "serve", METAEARTH_WEIGHTS=str(missing))
+    code, line = start_fails(cli_cache, "serve", METAEARTH_WEIGHTS=str(missing))
     assert code == 1
     assert str(missing) in line
 
 
-def test_start_fails_at_a_broken_weights_file(shared_cache: Path, tmp_path: Path) -> None:
+def test_start_fails_at_a_broken_weights_file(cli_cache: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(b"\xff" * 5000)
-    _, line = start_fails(shared_cache, "serve", "--weights", str(broken))
+    _, line = start_fails(cli_cache, "serve", "--weights", str(broken))
     assert str(broken) in line
 
 
@@ -100,17 +74,17 @@ def test_start_fails_at_an_unwritable_cache_directory(tmp_path: Path) -> None:
     assert "cache directory" in line
 
 
-def test_start_fails_at_a_taken_port(shared_cache: Path) -> None:
+def test_start_fails_at_a_taken_port(cli_cache: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         began = time.monotonic()
-        _, line = start_fails(shared_cache, "serve", "--port", str(port))
+        _, line = start_fails(cli_cache, "serve", "--port", str(port))
     assert f"port {port}" in line
     assert "--port" in line
     assert time.monotonic() - began < 30
 
 
-def test_start_fails_at_an_unknown_address_planet_or_device(run: Any) -> None:
+def test_start_fails_at_an_unknown_address_planet_or_device(run: Run) -> None:
     result = run("serve", "--host", "no.such.host.invalid")
     assert result.exit_code == 1
     assert "no.such.host.invalid" in one_line(result.stderr)
@@ -119,15 +93,15 @@ def test_start_fails_at_an_unknown_address_planet_or_device(run: Any) -> None:
     assert "cuda:99" in one_line(result.stderr)
 
 
-def test_start_fails_at_an_unknown_planet(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_fails_at_an_unknown_planet(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METAEARTH_PLANET", "mars")
     result = run("serve", "--port", "0")
     assert result.exit_code == 1
     assert "mars" in one_line(result.stderr)
 
 
-def test_serve_says_what_computes_serves_and_stops_when_told(shared_cache: Path, planet: Planet) -> None:
-    process = start(shared_cache, "serve", "--port", "0", METAEARTH_PROT="1")
+def test_serve_says_what_computes_serves_and_stops_when_told(cli_cache: Path, planet: Planet) -> None:
+    process = start(cli_cache, "serve", "--port", "0", METAEARTH_PROT="1")
     assert process.stdout is not None
     first, second = process.stdout.readline(), process.stdout.readline()
     try:
@@ -147,7 +121,7 @@ def test_serve_says_what_computes_serves_and_stops_when_told(shared_cache: Path,
     assert "did you mean METAEARTH_PORT?" in one_line(err)
 
 
-def test_render_a_tile(run: Any, planet: Planet, tmp_path: Path) -> None:
+def test_render_a_tile(run: Run, planet: Planet, tmp_path: Path) -> None:
     output = tmp_path / "tile.png"
     result = run("render", "--tile", "6/33/21", "-o", output)
     assert result.exit_code == 0, result.output
@@ -157,7 +131,7 @@ def test_render_a_tile(run: Any, planet: Planet, tmp_path: Path) -> None:
 
 
 def test_render_a_box_across_the_antimeridian_in_strips(
-    run: Any, planet: Planet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, planet: Planet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("server.render_command.STRIP_ROWS", 100)
     output = tmp_path / "fiji.webp"
@@ -198,7 +172,7 @@ def test_boxes_are_the_pixels_of_their_degrees() -> None:
     ],
     ids=" ".join,
 )
-def test_bad_render_options_are_one_line(run: Any, tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_bad_render_options_are_one_line(run: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
     result = run("render", *options, "-o", tmp_path / "out.png")
     assert result.exit_code == 1
     assert one_line(result.stderr).startswith("metaearth: ")
@@ -212,7 +186,7 @@ def test_outputs_that_cannot_be(tmp_path: Path) -> None:
             picture_extension(tmp_path / name, side, side)
 
 
-def test_enhance_enlarges_a_picture_and_keeps_its_means(run: Any, tmp_path: Path) -> None:
+def test_enhance_enlarges_a_picture_and_keeps_its_means(run: Run, tmp_path: Path) -> None:
     small = np.random.default_rng(0).integers(40, 160, (20, 30, 3), np.uint8)
     Image.fromarray(small).save(tmp_path / "in.png")
     result = run("enhance", tmp_path / "in.png", "--gsd", "10", "--stages", "1", "--steps", "1", "-o", tmp_path / "out.png")
@@ -226,14 +200,14 @@ def test_enhance_enlarges_a_picture_and_keeps_its_means(run: Any, tmp_path: Path
 @pytest.mark.parametrize(
     "options", [("--gsd", "0"), ("--gsd", "nan"), ("--gsd", "1", "--stages", "0"), ("--gsd", "1", "--stages", "99")]
 )
-def test_bad_enhance_options_are_one_line(run: Any, tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_bad_enhance_options_are_one_line(run: Run, tmp_path: Path, options: tuple[str, ...]) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "in.png")
     result = run("enhance", tmp_path / "in.png", *options, "-o", tmp_path / "out.png")
     assert result.exit_code == 1
     assert options[-2] in one_line(result.stderr)
 
 
-def test_pictures_that_cannot_be_enhanced(run: Any, tmp_path: Path) -> None:
+def test_pictures_that_cannot_be_enhanced(run: Run, tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     for name in ("text.png", "missing.png"):
         result = run("enhance", tmp_path / name, "--gsd", "1", "-o", tmp_path / "out.png")
@@ -241,95 +215,11 @@ def test_pictures_that_cannot_be_enhanced(run: Any, tmp_path: Path) -> None:
         assert name in one_line(result.stderr)
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate"])
-def test_imagery_that_cannot_be_used_is_one_line(run: Any, tmp_path: Path, command: str) -> None:
-    missing = tmp_path / "nowhere"
-    result = run(command, "--imagery", missing, "--out", tmp_path / "out")
-    assert result.exit_code == 2
-    assert str(missing / "manifest.csv") in result.stderr.strip().splitlines()[-1]
-    (tmp_path / "manifest.csv").write_text("file,gsd_m\na.png,10\n")
-    result = run(command, "--imagery", tmp_path, "--out", tmp_path / "out")
-    assert result.exit_code == 2
-    assert "docs/training.md" in result.stderr.strip().splitlines()[-1]
-    assert "Traceback" not in result.output
-
-
-@pytest.mark.parametrize(
-    ("code", "options"),
-    [
-        (2, ("train", "--minutes", "0")),
-        (2, ("train", "--steps", "0")),
-        (2, ("train", "--batch", "0")),
-        (2, ("train", "--crop", "100")),
-        (2, ("train", "--crop", "32")),
-        (2, ("train", "--learning-rate", "nan")),
-        (2, ("train", "--workers", "-1")),
-        (1, ("train", "--device", "abacus")),
-        (1, ("train", "--init", "nowhere.safetensors")),
-        (2, ("evaluate", "--crops", "1")),
-        (2, ("evaluate", "--part", "everything")),
-        (1, ("evaluate", "--world-steps", "17")),
-        (1, ("evaluate", "--steps", "2", "--steps", "17")),
-        (1, ("evaluate", "--device", "abacus")),
-    ],
-    ids=str,
-)
-def test_bad_training_options_are_one_line(run: Any, tmp_path: Path, code: int, options: tuple[str, ...]) -> None:
-    result = run(*options, "--imagery", tmp_path, "--out", tmp_path / "out")
-    assert result.exit_code == code
-    line = one_line(result.stderr)
-    assert line.startswith("metaearth: ")
-    assert options[-1] in line
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_broken_checkpoint_is_not_gone_on_with(run: Any, tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.pt").write_bytes(b"\xff" * 100)
-    result = run("train", "--imagery", tmp_path, "--out", tmp_path)
-    assert result.exit_code == 1
-    assert "checkpoint.pt" in one_line(result.stderr)
-
-
-def test_train_writes_weights_that_can_be_loaded(run: Any, tmp_path: Path) -> None:
-    from model.weights import load_weights
-
-    picture = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
-    Image.fromarray(picture).save(tmp_path / "a.png")
-    (tmp_path / "manifest.csv").write_text(
-        "file,gsd_m,width,height,cell_px,source,projection\na.png,10,96,96,0,test,web-mercator\n"
-    )
-    out = tmp_path / "out"
-    result = run(
-        "train", "--imagery", tmp_path, "--out", out, "--steps", "1", "--batch", "1", "--crop", "64", "--device", "cpu"
-    )
-    assert result.exit_code == 0, result.output
-    assert str(out / "ema.safetensors") in result.stdout
-    assert load_weights(out / "ema.safetensors").metadata["license"] == "CC-BY-SA-4.0"
-
-
-def test_evaluate_prints_the_measures_of_held_out_imagery(run: Any, tmp_path: Path) -> None:
-    held_out = sorted(holdout_names())[0]
-    (tmp_path / held_out).parent.mkdir(parents=True)
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (256, 256, 3), np.uint8)).save(tmp_path / held_out)
-    (tmp_path / "manifest.csv").write_text(
-        f"file,gsd_m,width,height,cell_px,source,projection\n{held_out},16,256,256,0,test,web-mercator\n"
-    )
-    options = ("--steps", "1", "--steps", "2", "--steps", "1", "--crops", "2", "--device", "cpu", "--part", "stages", "--quick")
-    result = run("evaluate", "--imagery", tmp_path, "--out", tmp_path / "out", *options)
-    assert result.exit_code == 0, result.output
-    assert "| resolution | measure | floor | ceiling | new 1 | new 2 |" in result.stdout
-    for row in ("| mean | contrast |", "| 9.6 m | M1 spectrum dB |", "| 9.6 m | M2 patches |", "| 9.6 m | M3 kurtosis |"):
-        assert row in result.stdout
-    assert (tmp_path / "out" / "evaluation.md").read_text() in result.stdout
-    with Image.open(tmp_path / "out" / "stages.png") as sheet:
-        assert sheet.width > 4 * 128 and sheet.height > 128
-
-
-def test_info_tells_device_weights_and_caches(run: Any, shared_cache: Path, planet: Planet) -> None:
+def test_info_tells_device_weights_and_caches(run: Run, cli_cache: Path, planet: Planet) -> None:
     result = run("info")
     assert result.exit_code == 0, result.output
     info = planet.info()
-    for part in (info.device, info.precision, info.weights, info.identity, str(shared_cache), "entries"):
+    for part in (info.device, info.precision, info.weights, info.identity, str(cli_cache), "entries"):
         assert part in result.stdout
 
 
@@ -338,5 +228,5 @@ def test_help_names_every_command_without_importing_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("serve", "render", "export", "seed", "enhance", "train", "evaluate", "info"):
+    for command in ("serve", "key", "render", "export", "seed", "enhance", "train", "evaluate", "info"):
         assert command in result.stdout

@@ -2,55 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 from pmtiles.reader import MmapSource, Reader
 from rio_cogeo.cogeo import cog_validate
-from typer.testing import CliRunner, Result
 
 from model import Planet
-from model.base import default_cache_dir
-from server.cli import app
+from tests.cli_runs import Run
 
 ROOT = Path(__file__).parents[1]
 EUROPE = ("--bbox", "-10,35,30,60")
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache directory for this file, with the base picture where there is one already."""
-    folder = tmp_path_factory.mktemp("cache")
-    for path in default_cache_dir().glob("base-*"):
-        shutil.copy(path, folder)
-    return folder
-
-
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, cache: Path) -> Any:
-    """Runs the command in this process."""
-    monkeypatch.setenv("METAEARTH_CACHE_DIR", str(cache))
-    monkeypatch.setenv("METAEARTH_STEPS", "1")
-
-    def invoke(*arguments: str | Path) -> Result:
-        return CliRunner().invoke(app, ["export", *map(str, arguments)])
-
-    return invoke
+def run(run: Run) -> Run:
+    """Runs `metaearth export` in this process."""
+    return functools.partial(run, "export")
 
 
-def test_writes_each_format_by_its_name(run: Any, planet: Planet, tmp_path: Path) -> None:
+def test_writes_each_format_by_its_name(run: Run, planet: Planet, tmp_path: Path) -> None:
     tif, mbtiles, pmtiles = (tmp_path / f"a.{extension}" for extension in ("tif", "mbtiles", "pmtiles"))
     assert "1 tiles" in run(*EUROPE, "--zoom", "4", "-o", tif).stdout
     assert cog_validate(str(tif), strict=True)[0]
@@ -65,7 +47,7 @@ def test_writes_each_format_by_its_name(run: Any, planet: Planet, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mbtiles", "a.pmtiles", "a.tif"]
 
 
-def test_a_dry_run_writes_nothing(run: Any, tmp_path: Path) -> None:
+def test_a_dry_run_writes_nothing(run: Run, tmp_path: Path) -> None:
     result = run(*EUROPE, "--resolution", "500", "--dry-run", "-o", tmp_path / "a.tif")
     assert result.exit_code == 0, result.output
     assert re.search(r"\d+ x \d+ pixels at zoom 8; .* tiles, about [\d.]+ MB and [\d.]+ \w+ with nothing cached", result.stdout)
@@ -87,7 +69,7 @@ def test_a_dry_run_writes_nothing(run: Any, tmp_path: Path) -> None:
     ids=str,
 )
 def test_bad_options_are_one_line(
-    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, said: str, options: tuple[str, ...]
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, said: str, options: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     result = run(*options)
@@ -98,11 +80,11 @@ def test_bad_options_are_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_goes_on_after_kill_9(cache: Path, run: Any, planet: Planet, tmp_path: Path) -> None:
+def test_goes_on_after_kill_9(cli_cache: Path, run: Run, planet: Planet, tmp_path: Path) -> None:
     output = tmp_path / "world.tif"
     work = tmp_path / "world.tif.partial"
     options = ("--bbox", "-180,-80,180,80", "--zoom", "4", "-o", str(output))
-    environment = {**os.environ, "METAEARTH_CACHE_DIR": str(cache), "METAEARTH_STEPS": "1"}
+    environment = {**os.environ, "METAEARTH_CACHE_DIR": str(cli_cache), "METAEARTH_STEPS": "1"}
     command = [sys.executable, "-m", "server.cli", "export", *options]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 120
@@ -124,7 +106,7 @@ def test_goes_on_after_kill_9(cache: Path, run: Any, planet: Planet, tmp_path: P
         assert np.array_equal(file.read().transpose(1, 2, 0), exact)
 
 
-def test_two_at_once_do_not_write_one_file(run: Any, tmp_path: Path) -> None:
+def test_two_at_once_do_not_write_one_file(run: Run, tmp_path: Path) -> None:
     import fcntl
 
     work = tmp_path / "a.tif.partial"
@@ -137,7 +119,7 @@ def test_two_at_once_do_not_write_one_file(run: Any, tmp_path: Path) -> None:
     assert not (work / "plan.json").exists()
 
 
-def test_a_disk_without_room_is_one_line(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_without_room_is_one_line(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"total": 1 << 40, "free": 70 << 20})
     monkeypatch.setattr("server.export_engine.shutil.disk_usage", lambda path: usage)
     result = run(*EUROPE, "--zoom", "8", "-o", tmp_path / "a.tif")
@@ -146,8 +128,8 @@ def test_a_disk_without_room_is_one_line(run: Any, tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rates_are_kept_for_the_next_run(run: Any, cache: Path, tmp_path: Path, planet: Planet) -> None:
+def test_rates_are_kept_for_the_next_run(run: Run, cli_cache: Path, tmp_path: Path, planet: Planet) -> None:
     assert run(*EUROPE, "--zoom", "4", "-o", tmp_path / "a.tif").exit_code == 0
-    kept = json.loads((cache / "exports" / "rates.json").read_text())
+    kept = json.loads((cli_cache / "exports" / "rates.json").read_text())
     assert kept["planet"] == planet.identity
     assert kept["block"] > 0

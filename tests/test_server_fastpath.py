@@ -38,13 +38,13 @@ def test_304_renders_nothing_not_even_for_a_tile_never_asked_before(
     assert readings.calls == []
 
 
-def test_if_none_match_takes_lists_weak_tags_and_the_star(client: TestClient) -> None:
-    etag = client.get(TILE).headers["etag"]
+def test_if_none_match_takes_lists_weak_tags_and_the_star(shared_client: TestClient) -> None:
+    etag = shared_client.get(TILE).headers["etag"]
     for header in (etag, f"W/{etag}", f'"other", {etag}', "*"):
-        assert client.get(TILE, headers={"if-none-match": header}).status_code == 304
+        assert shared_client.get(TILE, headers={"if-none-match": header}).status_code == 304
     for header in ('"other"', etag.strip('"'), ""):
-        assert client.get(TILE, headers={"if-none-match": header}).status_code == 200
-    assert client.get("/21/0/0.png", headers={"if-none-match": "*"}).status_code == 404
+        assert shared_client.get(TILE, headers={"if-none-match": header}).status_code == 200
+    assert shared_client.get("/21/0/0.png", headers={"if-none-match": "*"}).status_code == 404
 
 
 def test_etag_is_strong_stable_and_follows_from_the_key(
@@ -83,10 +83,10 @@ def test_a_hit_never_reaches_the_application_behind(client: TestClient, app: Fas
     assert sorted(hot.headers.items()) == sorted(cold.headers.items())
 
 
-def test_any_origin_is_allowed_by_default_asked_or_not(client: TestClient) -> None:
+def test_any_origin_is_allowed_by_default_asked_or_not(shared_client: TestClient) -> None:
     for headers in ({}, {"origin": "https://maps.example"}):
         for path in (TILE, TILE, "/tilejson.json", "/health", "/4/99/0.png"):
-            answer = client.get(path, headers=headers)
+            answer = shared_client.get(path, headers=headers)
             assert answer.headers.get_list("access-control-allow-origin") == ["*"], path
             assert "vary" not in answer.headers
 
@@ -104,8 +104,8 @@ def test_only_listed_origins_are_allowed_and_caches_are_told(make_settings: Make
                 assert answer.headers["vary"] == "Origin"
 
 
-def test_preflight(client: TestClient) -> None:
-    answer = client.options(
+def test_preflight(shared_client: TestClient) -> None:
+    answer = shared_client.options(
         TILE,
         headers={
             "origin": "https://maps.example",

@@ -17,11 +17,13 @@ from server.app import create_app
 from server.viewer_pages import MAPLIBRE, MARKER, VENDORED, VIEWER, index_page
 from tests.conftest import MakeSettings
 
-ERRORS = {"404", "405", "422", "503"}
+# What any request may be refused for.
+REFUSALS = {"413", "414", "431", "503"}
+ERRORS = {"404", "405", "422", "503"} | REFUSALS
 
 
-def test_tilejson_has_the_fields_of_3_0_0(client: TestClient) -> None:
-    answer = client.get("/tilejson.json")
+def test_tilejson_has_the_fields_of_3_0_0(shared_client: TestClient) -> None:
+    answer = shared_client.get("/tilejson.json")
     assert answer.headers["content-type"] == "application/json"
     document = answer.json()
     assert document["tilejson"] == "3.0.0"
@@ -40,14 +42,14 @@ def test_tilejson_has_the_fields_of_3_0_0(client: TestClient) -> None:
         assert isinstance(document[text], str)
         assert document[text]
     assert len(document["version"].split(".")) == 3
-    assert client.head("/tilejson.json").status_code == 200
+    assert shared_client.head("/tilejson.json").status_code == 200
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg", "webp"])
-def test_tiles_of_the_tilejson_can_be_fetched(client: TestClient, extension: str) -> None:
-    (template,) = client.get(f"/tilejson.json?format={extension}").json()["tiles"]
+def test_tiles_of_the_tilejson_can_be_fetched(shared_client: TestClient, extension: str) -> None:
+    (template,) = shared_client.get(f"/tilejson.json?format={extension}").json()["tiles"]
     assert template.endswith("." + extension)
-    assert client.get(template.format(z=2, x=1, y=1)).status_code == 200
+    assert shared_client.get(template.format(z=2, x=1, y=1)).status_code == 200
 
 
 def scope(**values: Any) -> dict[str, Any]:
@@ -72,18 +74,18 @@ def test_tilejson_behind_a_proxy(make_settings: MakeSettings, planet: Planet) ->
         assert client.get("/tilejson.json").json()["tiles"] == ["https://tiles.example.org/earth/{z}/{x}/{y}.png"]
 
 
-def test_health_tells_what_computes(client: TestClient, planet: Planet) -> None:
-    health = client.get("/health").json()
+def test_health_tells_what_computes(shared_client: TestClient, planet: Planet) -> None:
+    health = shared_client.get("/health").json()
     info = planet.info()
     assert health["status"] == "ok"
     for name in ("device", "precision", "steps", "identity", "seed"):
         assert health[name] == getattr(info, name)
-    assert client.head("/health").status_code == 200
+    assert shared_client.head("/health").status_code == 200
 
 
-def test_openapi_declares_every_status_and_content_type_of_a_tile(client: TestClient) -> None:
-    assert client.get("/docs").status_code == 200
-    document = client.get("/openapi.json").json()
+def test_openapi_declares_every_status_and_content_type_of_a_tile(shared_client: TestClient) -> None:
+    assert shared_client.get("/docs").status_code == 200
+    document = shared_client.get("/openapi.json").json()
     paths = document["paths"]
     assert {"/", "/health", "/tilejson.json", "/{z}/{x}/{y}.{ext}"} < set(paths)
     for path in ("/{z}/{x}/{y}.{ext}", "/{planet_name}/{z}/{x}/{y}.{ext}"):
@@ -99,35 +101,35 @@ def test_openapi_declares_every_status_and_content_type_of_a_tile(client: TestCl
         kinds = {parameter["name"]: parameter["schema"] for parameter in get["parameters"]}
         assert (kinds["z"]["type"], kinds["z"]["minimum"], kinds["z"]["maximum"]) == ("integer", 0, 20)
         assert kinds["ext"]["enum"] == ["png", "jpg", "webp", "avif", "png8", "jpeg"]
-    assert set(paths["/tilejson.json"]["get"]["responses"]) == {"200", "405", "422"}
-    assert set(paths["/health"]["get"]["responses"]) == {"200", "405"}
+    assert set(paths["/tilejson.json"]["get"]["responses"]) == {"200", "405", "422"} | REFUSALS
+    assert set(paths["/health"]["get"]["responses"]) == {"200", "405"} | REFUSALS
     assert set(paths["/"]["get"]["responses"]["200"]["content"]) == {"application/json", "text/html"}
     names = [operation["operationId"] for path in paths.values() for operation in path.values()]
     assert len(names) == len(set(names))
     assert "HTTPValidationError" not in json.dumps(document)
 
 
-def test_viewer_is_served(client: TestClient) -> None:
-    page = client.get("/")
+def test_viewer_is_served(shared_client: TestClient) -> None:
+    page = shared_client.get("/")
     assert page.headers["content-type"].startswith("text/html")
     assert MARKER not in page.text
     assert "maplibre-gl" in page.text
     for path, media_type in (("viewer.js", "text/javascript"), ("viewer.css", "text/css")):
-        answer = client.get(f"/viewer/{path}")
+        answer = shared_client.get(f"/viewer/{path}")
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith(media_type)
-    assert client.head("/").status_code == 200
-    assert client.get("/favicon.ico").status_code == 204
+    assert shared_client.head("/").status_code == 200
+    assert shared_client.get("/favicon.ico").status_code == 204
 
 
-def test_maplibre_comes_from_node_modules_where_npm_has_put_it(client: TestClient) -> None:
+def test_maplibre_comes_from_node_modules_where_npm_has_put_it(shared_client: TestClient) -> None:
     if not MAPLIBRE.is_dir():
         pytest.skip("npm is not there, or has not run: the viewer uses the CDN")
-    page = client.get("/").text
+    page = shared_client.get("/").text
     assert "https://unpkg.com" not in page.split("</head>")[0]
     for name, media_type in VENDORED.items():
         assert f'"viewer/vendor/{name}"' in page
-        answer = client.get(f"/viewer/vendor/{name}")
+        answer = shared_client.get(f"/viewer/vendor/{name}")
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith(media_type)
         assert answer.content == (MAPLIBRE / name).read_bytes()
@@ -156,18 +158,18 @@ def test_without_node_modules_maplibre_comes_from_a_cdn_with_integrity_hashes(tm
         ("/earth/tilejson.json?scheme=tms&tilesize=512", "/tms/1.0.0/earth/{z}/{x}/{y}@2x.png"),
     ],
 )
-def test_tilejson_of_each_kind_tells_the_truth_about_its_tiles(client: TestClient, path: str, template: str) -> None:
-    document = client.get(path).json()
+def test_tilejson_of_each_kind_tells_the_truth_about_its_tiles(shared_client: TestClient, path: str, template: str) -> None:
+    document = shared_client.get(path).json()
     assert document["tiles"] == ["http://testserver" + template]
     assert document["scheme"] == ("tms" if "tms" in template else "xyz")
     size, deepest = (512, 19) if "512" in path else (256, 20)
     assert (document["tileSize"], document["minzoom"], document["maxzoom"]) == (size, 0, deepest)
-    tile = client.get(template.format(z=2, x=1, y=1))
+    tile = shared_client.get(template.format(z=2, x=1, y=1))
     assert Image.open(io.BytesIO(tile.content)).size == (size, size)
     assert tile.headers["content-type"].removeprefix("image/").replace("jpeg", "jpg") == document["format"]
-    beyond = client.get(template.format(z=deepest + 1, x=0, y=0))
+    beyond = shared_client.get(template.format(z=deepest + 1, x=0, y=0))
     assert beyond.status_code == 404
-    assert client.head(path).status_code == 200
+    assert shared_client.head(path).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -180,7 +182,7 @@ def test_tilejson_of_each_kind_tells_the_truth_about_its_tiles(client: TestClien
         ("/earth/tilejson.json?format=tiff", 422),
     ],
 )
-def test_tilejson_that_there_is_not(client: TestClient, path: str, status: int) -> None:
-    answer = client.get(path)
+def test_tilejson_that_there_is_not(shared_client: TestClient, path: str, status: int) -> None:
+    answer = shared_client.get(path)
     assert answer.status_code == status
     assert answer.json()["detail"].endswith(".")

@@ -37,8 +37,8 @@ def within(app: FastPath, work: Callable[[httpx.AsyncClient], Any]) -> Any:
 
 
 @pytest.mark.parametrize(("z", "x", "y"), [(0, 0, 0), (4, 8, 5), (6, 33, 21), (7, 67, 43), (8, 0, 90)])
-def test_decoded_png_equals_read(client: TestClient, planet: Planet, z: int, x: int, y: int) -> None:
-    answer = client.get(f"/{z}/{x}/{y}.png")
+def test_decoded_png_equals_read(shared_client: TestClient, planet: Planet, z: int, x: int, y: int) -> None:
+    answer = shared_client.get(f"/{z}/{x}/{y}.png")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "image/png"
     assert np.array_equal(decode(answer.content), planet.read(z, x * 256, y * 256, 256, 256))
@@ -61,18 +61,18 @@ def test_planet_by_name_is_the_same_tile(client: TestClient, readings: Readings)
     ("extension", "media_type", "format_"),
     [("png", "image/png", "PNG"), ("jpg", "image/jpeg", "JPEG"), ("webp", "image/webp", "WEBP")],
 )
-def test_formats(client: TestClient, planet: Planet, extension: str, media_type: str, format_: str) -> None:
-    answer = client.get(f"/6/33/21.{extension}")
+def test_formats(shared_client: TestClient, planet: Planet, extension: str, media_type: str, format_: str) -> None:
+    answer = shared_client.get(f"/6/33/21.{extension}")
     assert answer.headers["content-type"] == media_type
     assert Image.open(io.BytesIO(answer.content)).format == format_
     exact = planet.read(6, 33 * 256, 21 * 256, 256, 256).astype(int)
     assert np.abs(decode(answer.content) - exact).mean() < 8
 
 
-def test_head_has_the_headers_of_get_and_no_body(client: TestClient) -> None:
-    cold = client.head("/6/32/21.png")
-    got = client.get("/6/32/21.png")
-    hot = client.head("/6/32/21.png")
+def test_head_has_the_headers_of_get_and_no_body(shared_client: TestClient) -> None:
+    cold = shared_client.head("/6/32/21.png")
+    got = shared_client.get("/6/32/21.png")
+    hot = shared_client.head("/6/32/21.png")
     assert cold.content == hot.content == b""
     assert cold.status_code == hot.status_code == 200
     assert dict(cold.headers) == dict(hot.headers) == dict(got.headers)

@@ -28,31 +28,40 @@ def document(client: TestClient, path: str, status: int = 200) -> ElementTree.El
     return ElementTree.fromstring(answer.content)
 
 
-def test_documents_lead_from_the_root_to_the_tiles(client: TestClient) -> None:
+def test_documents_lead_from_the_root_to_the_tiles(shared_client: TestClient) -> None:
     """Follows each link as a client does; the paths are never built here."""
-    root = document(client, "/tms")
+    root = document(shared_client, "/tms")
     assert root.tag == "Services"
     (entry,) = root.findall("TileMapService")
     assert entry.get("version") == "1.0.0"
-    service = document(client, str(entry.get("href")))
+    service = document(shared_client, str(entry.get("href")))
     assert (service.tag, service.get("version")) == ("TileMapService", "1.0.0")
-    assert document(client, str(service.get("services"))).tag == "Services"
+    assert document(shared_client, str(service.get("services"))).tag == "Services"
     assert service.findtext("Title")
-    (listed,) = service.findall("TileMaps/TileMap")
-    assert (listed.get("srs"), listed.get("profile")) == ("EPSG:3857", "global-mercator")
-    tile_map = document(client, str(listed.get("href")))
-    assert (tile_map.tag, tile_map.get("version")) == ("TileMap", "1.0.0")
-    assert document(client, str(tile_map.get("tilemapservice"))).tag == "TileMapService"
-    sets = tile_map.findall("TileSets/TileSet")
-    form = tile_map.find("TileFormat")
-    assert form is not None
-    href = f"{sets[2].get('href')}/1/3.{form.get('extension')}"
-    assert client.get(href).content == client.get("/2/1/0.png").content
-    assert client.get(href).headers["content-type"] == form.get("mime-type")
+    listed = service.findall("TileMaps/TileMap")
+    extensions = []
+    for entry in listed:
+        assert (entry.get("srs"), entry.get("profile")) == ("EPSG:3857", "global-mercator")
+        tile_map = document(shared_client, str(entry.get("href")))
+        assert (tile_map.tag, tile_map.get("version")) == ("TileMap", "1.0.0")
+        assert tile_map.findtext("Title") == entry.get("title")
+        assert document(shared_client, str(tile_map.get("tilemapservice"))).tag == "TileMapService"
+        sets = tile_map.findall("TileSets/TileSet")
+        form = tile_map.find("TileFormat")
+        assert form is not None
+        extension = str(form.get("extension"))
+        # By the map's own address, as some clients build it, and by that of its tile set.
+        for start in (sets[2].get("href"), f"{entry.get('href')}/2"):
+            tile = shared_client.get(f"{start}/1/3.{extension}")
+            assert tile.content == shared_client.get(f"/2/1/0.{extension}").content
+            assert tile.headers["content-type"] == form.get("mime-type")
+        extensions.append(extension)
+    assert extensions == ["png", "jpg", "webp", "avif", "png8"]
+    assert len({entry.get("title") for entry in listed}) == len({entry.get("href") for entry in listed}) == len(listed)
 
 
-def test_the_map_has_numbers_of_full_precision(client: TestClient) -> None:
-    tile_map = document(client, "/tms/1.0.0/earth")
+def test_the_map_has_numbers_of_full_precision(shared_client: TestClient) -> None:
+    tile_map = document(shared_client, "/tms/1.0.0/earth")
     assert tile_map.findtext("SRS") == "EPSG:3857"
 
     def attributes(name: str) -> dict[str, str]:
@@ -92,16 +101,19 @@ def test_tiles_are_those_of_xyz_with_rows_from_the_south(
         assert np.array_equal(decode(cold.content), planet.read(z, x * 256, y * 256, 256, 256))
 
 
-def test_512_px(client: TestClient) -> None:
-    xyz = client.get("/3/4/2@2x.png").content
-    assert client.get("/tms/1.0.0/earth/3/4/5@2x.png").content == xyz
-    assert client.get("/tms/1.0.0/earth/3/4/5.png?tilesize=512").content == xyz
+def test_512_px(shared_client: TestClient) -> None:
+    xyz = shared_client.get("/3/4/2@2x.png").content
+    assert shared_client.get("/tms/1.0.0/earth/3/4/5@2x.png").content == xyz
+    assert shared_client.get("/tms/1.0.0/earth/3/4/5.png?tilesize=512").content == xyz
 
 
 @pytest.mark.parametrize(
     ("path", "status", "says"),
     [
         ("/tms/1.0.0/mars", 404, "earth"),
+        ("/tms/1.0.0/earth@gif", 404, "png"),
+        ("/tms/1.0.0/earth@png", 404, "earth"),
+        ("/tms/1.0.0/mars@jpg/0/0/0.jpg", 404, "earth"),
         ("/tms/1.0.0/mars/0/0/0.png", 404, "earth"),
         ("/tms/2.0.0", 404, "1.0.0"),
         ("/tms/2.0.0/earth", 404, "1.0.0"),
@@ -119,8 +131,8 @@ def test_512_px(client: TestClient) -> None:
         ("/tms/%00", 404, "1.0.0"),
     ],
 )
-def test_errors_are_documents_too(client: TestClient, path: str, status: int, says: str) -> None:
-    error = document(client, path, status)
+def test_errors_are_documents_too(shared_client: TestClient, path: str, status: int, says: str) -> None:
+    error = document(shared_client, path, status)
     assert error.tag == "TileMapServerError"
     assert says in str(error.findtext("Message"))
 
@@ -144,8 +156,8 @@ def test_links_are_those_of_the_world_outside(make_settings: MakeSettings, plane
             assert "testserver" not in text
 
 
-def test_openapi_declares_xml(client: TestClient) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
+def test_openapi_declares_xml(shared_client: TestClient) -> None:
+    paths = shared_client.get("/openapi.json").json()["paths"]
     for path in ("/tms", "/tms/{version}", "/tms/{version}/{planet_name}"):
         assert set(paths[path]["get"]["responses"]["200"]["content"]) == {"application/xml"}
     tile = paths["/tms/{version}/{planet_name}/{z}/{x}/{y}.{ext}"]["get"]["responses"]

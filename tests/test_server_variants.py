@@ -43,10 +43,12 @@ def picture(content: bytes) -> Image.Image:
         ("webp", "image/webp", "WEBP", 8),
     ],
 )
-def test_formats(client: TestClient, planet: Planet, extension: str, media_type: str, format_: str, error: float) -> None:
+def test_formats(
+    shared_client: TestClient, planet: Planet, extension: str, media_type: str, format_: str, error: float
+) -> None:
     exact = planet.read(Z, X * 256, Y * 256, 256, 256).astype(int)
     for path in (f"/{AT}.{extension}", f"/earth/{AT}.{extension}"):
-        answer = client.get(path)
+        answer = shared_client.get(path)
         assert answer.headers["content-type"] == media_type
         assert picture(answer.content).format == format_
         assert np.abs(decode(answer.content) - exact).mean() < error
@@ -66,6 +68,20 @@ def test_png8_has_a_palette_of_as_many_colours_as_the_setting_allows(make_settin
     assert sizes[1] < sizes[0]
 
 
+def test_png_has_a_palette_where_the_setting_says_so(make_settings: MakeSettings, planet: Planet) -> None:
+    """The server's png is then png8, with another ETag than without; pictures with transparent pixels stay as they are."""
+    etags = []
+    for png8 in (False, True):
+        with TestClient(create_app(make_settings(png8=png8), planet)) as client:
+            tile = client.get(f"/{AT}.png")
+            etags.append(tile.headers["etag"])
+            assert Image.open(io.BytesIO(tile.content)).mode == ("P" if png8 else "RGB")
+            assert (tile.content == client.get(f"/{AT}.png8").content) is png8
+            polar = client.get("/bbox/0,80,10,90.png?width=8")
+            assert Image.open(io.BytesIO(polar.content)).mode == "RGBA"
+    assert etags[0] != etags[1]
+
+
 def test_jpeg_is_jpg(client: TestClient, readings: Readings) -> None:
     first, second = client.get(f"/{AT}.jpg"), client.get(f"/{AT}.jpeg")
     assert first.content == second.content
@@ -74,12 +90,12 @@ def test_jpeg_is_jpg(client: TestClient, readings: Readings) -> None:
 
 
 @pytest.mark.parametrize(("z", "x", "y"), [(0, 0, 0), (3, 4, 2), (3, 7, 7)])
-def test_2x_is_made_of_the_pixels_of_the_next_zoom(client: TestClient, planet: Planet, z: int, x: int, y: int) -> None:
-    answer = client.get(f"/{z}/{x}/{y}@2x.png")
+def test_2x_is_made_of_the_pixels_of_the_next_zoom(shared_client: TestClient, planet: Planet, z: int, x: int, y: int) -> None:
+    answer = shared_client.get(f"/{z}/{x}/{y}@2x.png")
     pixels = decode(answer.content)
     assert pixels.shape == (512, 512, 3)
     assert np.array_equal(pixels, planet.read(z + 1, x * 512, y * 512, 512, 512))
-    four = [decode(client.get(f"/{z + 1}/{2 * x + i}/{2 * y + j}.png").content) for j in (0, 1) for i in (0, 1)]
+    four = [decode(shared_client.get(f"/{z + 1}/{2 * x + i}/{2 * y + j}.png").content) for j in (0, 1) for i in (0, 1)]
     assert np.array_equal(pixels, np.block([[[four[0]], [four[1]]], [[four[2]], [four[3]]]]))
 
 
@@ -166,11 +182,11 @@ def test_metatiles_of_512_px_tiles_have_as_many_pixels(make_settings: MakeSettin
         (f"/{AT}.gif", "avif"),
     ],
 )
-def test_errors_say_what_to_change(client: TestClient, path: str, says: str) -> None:
-    answer = client.get(path)
+def test_errors_say_what_to_change(shared_client: TestClient, path: str, says: str) -> None:
+    answer = shared_client.get(path)
     assert answer.status_code in (404, 422)
     assert says in answer.json()["detail"]
-    assert client.get(path, headers={"if-none-match": "*"}).status_code == answer.status_code
+    assert shared_client.get(path, headers={"if-none-match": "*"}).status_code == answer.status_code
 
 
 def test_keys_from_paths_and_from_parts_agree() -> None:

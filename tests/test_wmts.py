@@ -44,17 +44,21 @@ def tile(client: TestClient, **changed: str | None) -> Any:
 
 
 @pytest.fixture
-def document(client: TestClient) -> Any:
+def document(shared_client: TestClient) -> Any:
     """The root of the capabilities."""
-    return valid(client.get(METADATA).content, CAPABILITIES)
+    return valid(shared_client.get(METADATA).content, CAPABILITIES)
 
 
-def test_capabilities_are_the_same_by_kvp_and_rest(client: TestClient) -> None:
-    rest, kvp = client.get(METADATA), client.get("/wmts?SERVICE=WMTS&REQUEST=GetCapabilities")
+def test_capabilities_are_the_same_by_kvp_and_rest(shared_client: TestClient) -> None:
+    rest, kvp = shared_client.get(METADATA), shared_client.get("/wmts?SERVICE=WMTS&REQUEST=GetCapabilities")
     assert rest.status_code == kvp.status_code == 200
     assert rest.headers["content-type"] == kvp.headers["content-type"] == "application/xml"
     assert rest.content == kvp.content
-    assert client.head(METADATA).status_code == client.head("/wmts?service=WMTS&request=GetCapabilities").status_code == 200
+    assert (
+        shared_client.head(METADATA).status_code
+        == shared_client.head("/wmts?service=WMTS&request=GetCapabilities").status_code
+        == 200
+    )
 
 
 def test_capabilities_offer_one_layer_in_both_matrix_sets(document: Any) -> None:
@@ -104,7 +108,7 @@ def test_limits_end_where_mercator_ends(document: Any) -> None:
                 assert row == 0
 
 
-def test_every_resource_template_leads_to_its_format(client: TestClient, document: Any) -> None:
+def test_every_resource_template_leads_to_its_format(shared_client: TestClient, document: Any) -> None:
     templates = document.findall("wmts:Contents/wmts:Layer/wmts:ResourceURL", NAMES)
     assert len(templates) == len(set(MEDIA_TYPES.values()))
     for found in templates:
@@ -118,7 +122,7 @@ def test_every_resource_template_leads_to_its_format(client: TestClient, documen
         ):
             assert f"{{{name}}}" in address
             address = address.replace(f"{{{name}}}", value)
-        answer = client.get(address)
+        answer = shared_client.get(address)
         assert answer.status_code == 200
         assert answer.headers["content-type"] == found.get("format")
 
@@ -168,10 +172,10 @@ def test_a_tile_is_that_of_xyz_and_rendered_once(client: TestClient, readings: R
 
 
 @pytest.mark.parametrize(("extension", "media_type"), [(e, m) for e, m in MEDIA_TYPES.items() if e != "png8"])
-def test_formats(client: TestClient, extension: str, media_type: str) -> None:
-    answer = tile(client, format=media_type)
+def test_formats(shared_client: TestClient, extension: str, media_type: str) -> None:
+    answer = tile(shared_client, format=media_type)
     assert answer.headers["content-type"] == media_type
-    assert answer.content == client.get(f"/4/8/5.{extension}").content
+    assert answer.content == shared_client.get(f"/4/8/5.{extension}").content
     assert Image.open(io.BytesIO(answer.content)).size == (256, 256)
 
 
@@ -199,7 +203,7 @@ def test_a_hit_never_reaches_the_application_behind(client: TestClient, app: Fas
         assert client.get(spelling).content == cold.content
 
 
-def test_the_fast_path_and_the_routes_agree(client: TestClient) -> None:
+def test_the_fast_path_and_the_routes_agree(shared_client: TestClient) -> None:
     """Where the fast path names a tile, the routes name the same; it never names one that they refuse."""
     tiles, named = WmtsTiles("earth"), 0
     grids = (MERCATOR, CRS84, "EPSG:4326")
@@ -211,7 +215,7 @@ def test_the_fast_path_and_the_routes_agree(client: TestClient) -> None:
             if key is None:
                 # Only "20" is a tile here that costs rendering; the routes' word on it is in other tests.
                 if zoom in ("0", "2"):
-                    assert client.head(f"{path}?{raw.decode()}").status_code in (400, 404)
+                    assert shared_client.head(f"{path}?{raw.decode()}").status_code in (400, 404)
             else:
                 named += 1
                 assert key == TileKey(int(zoom), int(column), int(row), "png", grid=grid)
@@ -231,8 +235,8 @@ def test_the_fast_path_and_the_routes_agree(client: TestClient) -> None:
         ("application/xml;q=0", None),
     ],
 )
-def test_the_metadata_resource_heeds_accept(client: TestClient, accept: str | None, expected: str | None) -> None:
-    answer = client.get(METADATA, headers={} if accept is None else {"accept": accept})
+def test_the_metadata_resource_heeds_accept(shared_client: TestClient, accept: str | None, expected: str | None) -> None:
+    answer = shared_client.get(METADATA, headers={} if accept is None else {"accept": accept})
     if expected is None:
         assert (answer.status_code, exception(answer.content)[0]) == (406, "NoApplicableCode")
     else:

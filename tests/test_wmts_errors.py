@@ -85,7 +85,7 @@ def test_a_restful_address_of_nothing_is_404(client: TestClient, parts: str, cod
 
 def test_get_feature_info_is_not_offered(client: TestClient) -> None:
     answer = tile(client, request="GetFeatureInfo")
-    assert answer.status_code == 501
+    assert answer.status_code == 400
     assert exception(answer.content)[:2] == ("OperationNotSupported", "GetFeatureInfo")
 
 

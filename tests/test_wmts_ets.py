@@ -1,4 +1,5 @@
-"""The assertions of the OGC's executable test suite for WMTS 1.0.0 (ets-wmts10), one test each, for KVP by GET and REST.
+"""The assertions of the OGC's executable test suite for WMTS 1.0.0 (ets-wmts10) about GetCapabilities, one test each, for KVP
+by GET and REST; those about GetTile are in tests/test_wmts_ets_tiles.py.
 
 Each test bears the name of the suite's. Left out is what the suite itself skips for a server like this one: KVP by POST, XML by
 POST, SOAP, sample dimensions and legends, none of which is offered, and GetFeatureInfo, whose absence has a test.
@@ -6,50 +7,27 @@ POST, SOAP, sample dimensions and legends, none of which is offered, and GetFeat
 
 from __future__ import annotations
 
-import io
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from PIL import Image
 from starlette.testclient import TestClient
 
-from model import Planet
-from server.app import create_app
-from server.settings import load_settings
 from server.wmts_capabilities import SECTIONS
 from tests.ows_schemas import CAPABILITIES, NAMES, exception, texts, valid
-
-KVP = "/wmts"
-CAPS = {"service": "WMTS", "request": "GetCapabilities"}
-GET = ".//ows:Operation[@name='{}']/ows:DCP/ows:HTTP/ows:Get"
-HREF = f"{{{NAMES['xlink']}}}href"
-IMAGE_KINDS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/avif": "AVIF"}
-LAYERS = "wmts:Contents/wmts:Layer"
-MATRIX_SETS = "wmts:Contents/wmts:TileMatrixSet"
+from tests.wmts_requests import CAPS, GET, HREF, KVP, LAYERS, MATRIX_SETS, refused
 
 
 @pytest.fixture(scope="module")
-def client(planet: Planet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """One application for all assertions."""
-    settings = load_settings(cache_dir=tmp_path_factory.mktemp("ets"), steps=1)
-    with TestClient(create_app(settings, planet), raise_server_exceptions=False) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def document(client: TestClient) -> Any:
+def document(shared_client: TestClient) -> Any:
     """The service metadata that the suite starts from."""
-    return valid(client.get(KVP, params=CAPS).content, CAPABILITIES)
+    return valid(shared_client.get(KVP, params=CAPS).content, CAPABILITIES)
 
 
-def refused(client: TestClient, params: dict[str, str], code: str, locator: str | None) -> None:
-    """The request must be answered by a schema-valid report with this code and locator, and 400."""
-    answer = client.get(KVP, params=params)
-    found, where, _ = exception(answer.content)
-    assert (answer.status_code, found) == (400, code)
-    assert (where or "").lower() == (locator or "").lower()
+@pytest.fixture
+def client(shared_client: TestClient) -> TestClient:
+    """One application for all assertions."""
+    return shared_client
 
 
 def sections(client: TestClient, value: str) -> list[str]:
@@ -57,43 +35,6 @@ def sections(client: TestClient, value: str) -> list[str]:
     answer = client.get(KVP, params={**CAPS, "Sections": value})
     assert answer.status_code == 200
     return [child.tag.rpartition("}")[2] for child in valid(answer.content, CAPABILITIES)]
-
-
-def first_tiles(document: Any) -> Iterator[dict[str, str]]:
-    """For each layer, style, format and matrix set: a tile in the middle of the first matrix and one of the third."""
-    for layer in document.findall(LAYERS, NAMES):
-        (name,) = texts(layer, "ows:Identifier")
-        for style, kind in itertools.product(texts(layer, "wmts:Style/ows:Identifier"), texts(layer, "wmts:Format")):
-            for link in layer.findall("wmts:TileMatrixSetLink", NAMES):
-                (grid,) = texts(link, "wmts:TileMatrixSet")
-                limits = link.findall("wmts:TileMatrixSetLimits/wmts:TileMatrixLimits", NAMES)
-                for limit in (limits[0], limits[2]):
-                    (matrix,) = texts(limit, "wmts:TileMatrix")
-                    low, high, west, east = (int(found.text) for found in limit[1:])
-                    yield {
-                        "layer": name,
-                        "style": style,
-                        "format": kind,
-                        "TileMatrixSet": grid,
-                        "TileMatrix": matrix,
-                        "TileRow": str((low + high) // 2),
-                        "TileCol": str((west + east) // 2),
-                    }
-
-
-def get_tile(**parts: str) -> dict[str, str]:
-    """A GetTile request."""
-    return {"service": "WMTS", "request": "GetTile", "version": "1.0.0", **parts}
-
-
-def address(document: Any, parts: dict[str, str]) -> str:
-    """The RESTful address of a tile, by the template of its format."""
-    (template,) = texts(document, f"{LAYERS}/wmts:ResourceURL[@resourceType='tile'][@format='{parts['format']}']/@template")
-    for name in ("TileMatrixSet", "TileMatrix", "TileRow", "TileCol"):
-        assert f"{{{name}}}" in template
-        template = template.replace(f"{{{name}}}", parts[name])
-    assert "{" not in template
-    return template
 
 
 # Common operations
@@ -281,97 +222,3 @@ def test_restful_get_capabilities_request_mandatory(client: TestClient, document
     root = valid(client.get(metadata).content, CAPABILITIES)
     assert {child.tag.rpartition("}")[2] for child in root} == {*SECTIONS, "ServiceMetadataURL"}
     assert texts(root, "wmts:ServiceMetadataURL/@xlink:href") == [metadata]
-
-
-# GetTile
-
-
-@pytest.mark.parametrize("encoding", ["KVP", "RESTful"])
-def test_get_tile_mandatory_format_and_size(client: TestClient, document: Any, encoding: str) -> None:
-    """GetTile.Mandatory, Valid.Tile.Format and Valid.Tile.Size."""
-    for parts in first_tiles(document):
-        answer = client.get(KVP, params=get_tile(**parts)) if encoding == "KVP" else client.get(address(document, parts))
-        assert (answer.status_code, answer.headers["content-type"]) == (200, parts["format"]), parts
-        image = Image.open(io.BytesIO(answer.content))
-        matrix = (
-            f"{MATRIX_SETS}[ows:Identifier='{parts['TileMatrixSet']}']/wmts:TileMatrix[ows:Identifier='{parts['TileMatrix']}']"
-        )
-        (width,), (height,) = texts(document, f"{matrix}/wmts:TileWidth"), texts(document, f"{matrix}/wmts:TileHeight")
-        assert (image.format, image.size) == (IMAGE_KINDS[parts["format"]], (int(width), int(height)))
-
-
-@pytest.mark.parametrize("name", ["layer", "style", "format", "TileMatrixSet", "TileMatrix", "TileRow", "TileCol"])
-def test_kvp_get_tile_missing(client: TestClient, document: Any, name: str) -> None:
-    parts = next(first_tiles(document))
-    refused(client, get_tile(**{key: value for key, value in parts.items() if key != name}), "MissingParameterValue", name)
-
-
-@pytest.mark.parametrize("name", ["layer", "style", "format", "TileMatrixSet", "TileMatrix"])
-def test_kvp_get_tile_invalid(client: TestClient, document: Any, name: str) -> None:
-    """Invalid.Layer, Invalid.Tile.Style, Invalid.Tile.Format, Invalid.TileMatrixSet and Invalid.TileMatrix."""
-    refused(client, get_tile(**{**next(first_tiles(document)), name: "BOGUS"}), "InvalidParameterValue", name)
-
-
-def outside(document: Any, end: str) -> Iterator[dict[str, str]]:
-    """One past each limit of each matrix; `end` is Row or Col."""
-    for link in document.findall(f"{LAYERS}/wmts:TileMatrixSetLink", NAMES):
-        for limit in link.findall("wmts:TileMatrixSetLimits/wmts:TileMatrixLimits", NAMES):
-            (low,), (high,) = texts(limit, f"wmts:MinTile{end}"), texts(limit, f"wmts:MaxTile{end}")
-            inside = {f"Tile{other}": texts(limit, f"wmts:MinTile{other}")[0] for other in ("Row", "Col")}
-            for value in (int(low) - 1, int(high) + 1):
-                yield {
-                    **next(first_tiles(document)),
-                    **inside,
-                    "TileMatrixSet": texts(link, "wmts:TileMatrixSet")[0],
-                    "TileMatrix": texts(limit, "wmts:TileMatrix")[0],
-                    f"Tile{end}": str(value),
-                }
-
-
-@pytest.mark.parametrize("end", ["Row", "Col"])
-def test_kvp_get_tile_invalid_tile_matrix_set_limits(client: TestClient, document: Any, end: str) -> None:
-    """Invalid.Tile.Row.TileMatrixSetLimits and Invalid.Tile.Col.TileMatrixSetLimits."""
-    for parts in outside(document, end):
-        refused(client, get_tile(**parts), "TileOutOfRange", f"Tile{end}")
-
-
-@pytest.mark.parametrize("end", ["Row", "Col"])
-def test_restful_get_tile_invalid_tile_matrix_set_limits(client: TestClient, document: Any, end: str) -> None:
-    """An error at least; the suite calls 404 with the report of the KVP request the best practice."""
-    for parts in outside(document, end):
-        answer = client.get(address(document, parts))
-        assert (answer.status_code, *exception(answer.content)[:2]) == (404, "TileOutOfRange", f"Tile{end}")
-
-
-@pytest.mark.parametrize("name", ["TileMatrixSet", "TileMatrix", "TileRow", "TileCol"])
-def test_restful_get_tile_missing(client: TestClient, document: Any, name: str) -> None:
-    answer = client.get(address(document, {**next(first_tiles(document)), name: ""}))
-    assert answer.status_code == 404
-
-
-@pytest.mark.parametrize("name", ["TileMatrixSet", "TileMatrix"])
-def test_restful_get_tile_invalid(client: TestClient, document: Any, name: str) -> None:
-    """Invalid.TileMatrixSet and Invalid.TileMatrix."""
-    answer = client.get(address(document, {**next(first_tiles(document)), name: "BOGUS"}))
-    assert (answer.status_code, *exception(answer.content)[:2]) == (404, "InvalidParameterValue", name)
-
-
-@pytest.mark.parametrize(("name", "value"), [("layer", "earth"), ("style", "default")])
-def test_restful_get_tile_invalid_layer_and_style(client: TestClient, document: Any, name: str, value: str) -> None:
-    """Invalid.Layer and Invalid.Tile.Style; both are written out in the templates."""
-    answer = client.get(address(document, next(first_tiles(document))).replace(f"/{value}/", "/BOGUS/"))
-    assert (answer.status_code, *exception(answer.content)[:2]) == (404, "InvalidParameterValue", name)
-
-
-# GetFeatureInfo
-
-
-def test_get_feature_info_is_neither_advertised_nor_answered(client: TestClient, document: Any) -> None:
-    """The suite tests it where it is advertised; elsewhere the standard asks for OperationNotSupported and 501."""
-    assert document.findall(".//ows:Operation[@name='GetFeatureInfo']", NAMES) == []
-    assert document.findall(".//wmts:InfoFormat", NAMES) == []
-    assert texts(document, ".//wmts:ResourceURL[@resourceType='FeatureInfo']") == []
-    answer = client.get(
-        KVP, params={**get_tile(**next(first_tiles(document))), "request": "GetFeatureInfo", "I": "1", "J": "1"}
-    )
-    assert (answer.status_code, exception(answer.content)[0]) == (501, "OperationNotSupported")

@@ -14,7 +14,7 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,19 +25,27 @@ from tqdm import tqdm
 
 from model.denoiser import Denoiser, DenoiserConfig
 from model.precision import cpu_has_fast_bf16
+from model.sampler import TUNED_CARRY
+from model.training.energy import energy_loss
 from model.training.imagery import CropSampler, ImageryError, load_pictures
 from model.training.loss import LossTable, flow_loss
 from model.training.warm_start import load_initial
-from model.weights import save_weights
+from model.weights import TUNED_STEPS, save_weights
 
 SMALL_CROP = 64
 """Side of the small crops that every `SMALL_EVERY`-th step uses: sheets of 64 and 100 px cells fit no larger one."""
 SMALL_EVERY = 6
+TUNE_CROP = 96
+"""Least side of crops to tune on: chains take their grandparents from 1/16 of it."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One run. ``minutes`` (of training time over all resumes) or ``steps`` ends it and shapes the learning rate's cosine."""
+    """One run. ``minutes`` (of training time over all resumes) or ``steps`` ends it and shapes the learning rate's cosine.
+
+    ``tune``: numbers of sampler steps that the weights are tuned for by `energy_loss`, one drawn for each batch, so that one
+    named twice has twice the share; without any they are trained by `flow_loss`.
+    """
 
     imagery: Path
     out: Path
@@ -52,6 +60,7 @@ class TrainConfig:
     device: str = "cuda" if torch.cuda.is_available() else "cpu"
     workers: int = 0
     compile: bool = False
+    tune: tuple[int, ...] = ()
     log_every: int = 100
     checkpoint_every: int = 200
 
@@ -100,12 +109,12 @@ class Trainer:
         average: float | None = None
         while self._spent() < total:
             step = self.progress.step
-            child, log2_gsd, _ = next(small if step % SMALL_EVERY == SMALL_EVERY - 1 else batches)
+            child, log2_gsd, _ = next(small if self._takes_small(step) else batches)
             rate = self._rate(self._spent() / total)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
             child, log2_gsd = child.to(config.device), log2_gsd.float().to(config.device)
-            loss, error, energy, t = flow_loss(forward, child, log2_gsd, self.generator, autocast)
+            loss, error, energy, t = self._loss(forward, child, log2_gsd, autocast)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), 1.0)
@@ -124,6 +133,19 @@ class Trainer:
         bar.close()
         self._save()
         return config.out / "ema.safetensors"
+
+    def _takes_small(self, step: int) -> bool:
+        # Chains of two levels below a crop of 64 px would be made of 4 px.
+        return not self.config.tune and step % SMALL_EVERY == SMALL_EVERY - 1
+
+    def _loss(
+        self, forward: Callable[..., Tensor], child: Tensor, log2_gsd: Tensor, autocast: torch.dtype | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        tune = self.config.tune
+        if not tune:
+            return flow_loss(forward, child, log2_gsd, self.generator, autocast)
+        steps = tune[int(torch.randint(len(tune), (), generator=self.generator))]
+        return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY)
 
     def _loaders(self) -> tuple[Iterator[tuple[Tensor, Tensor, Tensor]], Iterator[tuple[Tensor, Tensor, Tensor]]]:
         config = self.config
@@ -173,13 +195,16 @@ class Trainer:
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)
-        minutes = self.progress.seconds / 60
+        tune, minutes = self.config.tune, self.progress.seconds / 60
+        method = "energy score" if tune else "flow matching"
         provenance = {
             "data": str(self.config.imagery.name),
             "license": "CC-BY-SA-4.0",
-            "recipe": f"flow matching, {self.progress.step} steps, {minutes:.0f} min, from {self.started_from}",
+            "recipe": f"{method}, {self.progress.step} steps, {minutes:.0f} min, from {self.started_from}",
             "commit": _commit(),
         }
+        if tune:
+            provenance[TUNED_STEPS] = " ".join(map(str, sorted(set(tune))))
         save_weights(self.config.out / "ema.safetensors", self.ema, self.denoiser.config, provenance)
 
     def _resume(self) -> None:
@@ -220,9 +245,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; an existing one is resumed")
     parser.add_argument("--init", type=Path, help="weights file to start from")
     parser.add_argument("--minutes", type=float, help="training time over all resumes (default: --steps decides)")
+    parser.add_argument("--tune", type=int, nargs="+", default=(), help="tune for these numbers of sampler steps")
     for name in ("steps", "batch", "crop", "seed", "workers"):
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
+    parser.add_argument("--ema", type=float, default=defaults.ema, help="decay of the averaged weights")
     parser.add_argument("--device", default=defaults.device)
     parser.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler on the CPU)")
     try:

@@ -24,7 +24,8 @@ from server.ogc.map_request import DEFAULT_SIDE, MAX_SIDE, MM_PER_PIXEL, MapPara
 from server.ogc.negotiation import Offers, choose
 from server.ogc.site import Site, collection_of
 from server.painter import paint_area
-from server.renderer import STOPPING, TileRenderer
+from server.render_queue import STOPPING
+from server.renderer import TileRenderer
 from server.tiles import while_connected
 
 # The extension of each format by its name in `f`.

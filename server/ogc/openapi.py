@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,8 +14,9 @@ from server.ogc.map_request import MAX_SIDE
 _UNUSED = "HTTPValidationError"
 
 
-def describe(api: FastAPI) -> None:
-    """Has `api.openapi` add the limits as x-OGC-limits (19-072, annex B.4) and leave out FastAPI's own 422."""
+def describe(api: FastAPI, finish: Callable[[dict[str, Any]], None]) -> None:
+    """Has `api.openapi` add the limits as x-OGC-limits (19-072, annex B.4) and leave out FastAPI's own 422; `finish` adds
+    what the server says of every route."""
     generate = api.openapi
 
     def openapi() -> dict[str, Any]:
@@ -27,6 +29,7 @@ def describe(api: FastAPI) -> None:
         if _UNUSED not in str(document["paths"]):
             for name in (_UNUSED, "ValidationError"):
                 document["components"]["schemas"].pop(name, None)
+        finish(document)
         return document
 
     # As FastAPI's own documentation has it; the document is made once and kept by `generate`.

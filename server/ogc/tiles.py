@@ -18,7 +18,8 @@ from server.ogc.errors import OgcRoute, exception_response, exceptions
 from server.ogc.matrix_sets import MATRIX_SETS, MatrixSetId, limit_of, limits
 from server.ogc.negotiation import Offers, choose
 from server.ogc.site import Site, collection_of
-from server.renderer import STOPPING, TileRenderer
+from server.render_queue import STOPPING
+from server.renderer import TileRenderer
 from server.tilekey import MAX_ZOOM, TileKey, shorten
 from server.tiles import IMAGES, RESPONSE_HEADERS, TileResponse, while_connected
 

@@ -2,6 +2,7 @@
 
 import { BoxTool, boxBetween } from "./box.js";
 import { JobList } from "./jobs.js";
+import { withKey } from "./key.js";
 import { writeBytes, writeDuration } from "./quantities.js";
 
 const $ = (id) => document.getElementById(id);
@@ -29,7 +30,7 @@ export function connectExports(map, toast) {
   };
 
   const post = async (body, signal) => {
-    const answer = await fetch("exports", {
+    const answer = await fetch(withKey("exports"), {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify(body),

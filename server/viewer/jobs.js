@@ -1,5 +1,6 @@
 // Export jobs as the server tells of them: a list with progress, cancelling and downloads. All addresses are relative.
 
+import { withKey } from "./key.js";
 import { writeBytes, writeDuration } from "./quantities.js";
 
 const UNFINISHED = ["queued", "running"];
@@ -31,7 +32,7 @@ export class JobList {
 
   /** Asks the server for all jobs and shows them anew. */
   async refresh() {
-    const answer = await fetch("exports");
+    const answer = await fetch(withKey("exports"));
     if (!answer.ok) throw new Error(`the list of exports answered ${answer.status}`);
     const { exports } = await answer.json();
     const shown = exports.filter((job, index) => index < SHOWN || UNFINISHED.includes(job.state));
@@ -65,7 +66,7 @@ export class JobList {
     const bar = element("progress", { max: 100 });
     bar.setAttribute("aria-label", `Progress of ${title.textContent}`);
     const state = element("span", { className: "state" });
-    const download = element("a", { className: "button strong", textContent: "Download", href: `exports/${job.id}/file`, download: "" });
+    const download = element("a", { className: "button strong", textContent: "Download", href: withKey(`exports/${job.id}/file`), download: "" });
     const cancel = element("button", { type: "button" });
     cancel.addEventListener("click", () => this.remove(job.id));
     const row = element("li", {}, title, bar, state, element("div", { className: "row" }, download, cancel));
@@ -77,7 +78,7 @@ export class JobList {
   }
 
   async remove(id) {
-    const answer = await fetch(`exports/${id}`, { method: "DELETE" });
+    const answer = await fetch(withKey(`exports/${id}`), { method: "DELETE" });
     if (!answer.ok && answer.status !== 404) this.say(`The export could not be cancelled (${answer.status}).`);
     await this.refresh();
   }
@@ -90,7 +91,7 @@ export class JobList {
     this.source?.stream.close();
     this.source = null;
     if (!job) return;
-    const stream = new EventSource(`exports/${job.id}/events`);
+    const stream = new EventSource(withKey(`exports/${job.id}/events`));
     this.source = { id: job.id, stream };
     const over = () => {
       stream.close();

@@ -5,6 +5,7 @@
 
 import { connectExports } from "./exports.js";
 import { groundResolution, readHash, tileAt, writeHash, writePosition, writeResolution } from "./geography.js";
+import { withKey } from "./key.js";
 import { PLACES, randomPlace } from "./places.js";
 import { drawStars } from "./stars.js";
 import { watchTiles } from "./tiles.js";
@@ -38,9 +39,9 @@ function fail(text) {
 
 /** The TileJSON document with its tile addresses made absolute. */
 async function describePlanet() {
-  const url = new URL("tilejson.json", document.baseURI);
+  const url = new URL(withKey("tilejson.json"), document.baseURI);
   const answer = await fetch(url);
-  if (!answer.ok) throw new Error(`tilejson.json answered ${answer.status}`);
+  if (!answer.ok) throw Object.assign(new Error(`tilejson.json answered ${answer.status}`), { status: answer.status });
   const document_ = await answer.json();
   // URL() escapes braces, and the template needs them.
   const tiles = document_.tiles.map((tile) => decodeURI(new URL(tile, url).href));
@@ -268,6 +269,7 @@ async function main() {
   try {
     planet = await describePlanet();
   } catch (error) {
+    if (error.status === 401) return fail("This server asks for an API key: open the page with it, as /?key=...");
     return fail(`The planet's description did not load (${error.message}): check that the server is running, then reload.`);
   }
   const linked = readHash(location.hash);

@@ -42,7 +42,7 @@ class Victims:
         self.server.wait("/health")
 
     def _start(self) -> Server:
-        return start(metaearth_command(), self.environment, self.port, self.folder / "server.log")
+        return start([*metaearth_command(), str(self.port)], self.environment, self.port, self.folder / "server.log")
 
     def kill(self, victim: str, draw: random.Random) -> None:
         """SIGKILL to the whole server, which is started anew at once, to one of its workers, or to Redis."""

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import io
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.peers.test_viewer import CHROMIUM_FLAGS, OUT, PATIENCE_S, ROOT, wait_for
+from tests.peers.browser import OUT, PATIENCE_S, ROOT, wait_for
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -102,26 +101,12 @@ class ClientPages:
 
 
 @contextlib.contextmanager
-def client_pages(folder: Path) -> Iterator[ClientPages]:
-    """A browser and a server of pages until the end of the block; skips where there is no browser."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    from selenium.webdriver.chrome.service import Service
-
-    browser, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
-    if browser is None or driver is None:
-        pytest.skip("chromium or chromedriver is not installed (Debian: chromium, chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    # Pixels on the screen shall be those of the files.
-    for flag in (*CHROMIUM_FLAGS, "--force-color-profile=srgb", f"--user-data-dir={folder / 'profile'}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+def client_pages(chrome: Chrome, folder: Path) -> Iterator[ClientPages]:
+    """A server of the pages in `folder`, for the browser, until the end of the block."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    chrome = webdriver.Chrome(options=options, service=Service(driver))
     try:
         yield ClientPages(chrome, folder, f"http://127.0.0.1:{server.server_address[1]}")
     finally:
-        chrome.quit()
         server.shutdown()
         server.server_close()

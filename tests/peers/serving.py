@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from server.fastpath import FastPath
 from server.run import tile_server
-from tests.peers.test_viewer import wait_for
+from tests.peers.browser import wait_for
 
 
 @contextlib.contextmanager

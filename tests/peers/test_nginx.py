@@ -8,7 +8,6 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from xml.etree import ElementTree
 
 import httpx
@@ -17,9 +16,9 @@ import pytest
 from model import Planet
 from server.app import create_app
 from server.settings import Settings, load_settings
-from tests.peers.pages import client_pages
+from tests.peers.browser import PATIENCE_S, free_port, wait_for
+from tests.peers.pages import ClientPages
 from tests.peers.serving import served
-from tests.peers.test_viewer import PATIENCE_S, free_port, wait_for
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -222,19 +221,20 @@ def test_what_clients_make_up_does_not_get_into_links(proxy: Proxy, headers: dic
 
 
 @pytest.mark.parametrize("prefix", ["/globe", "/maps/planet"])
-def test_the_viewer_copies_the_address_that_the_world_uses(proxy: Proxy, tmp_path: Path, prefix: str) -> None:
-    with client_pages(tmp_path) as pages:
-        chrome = pages.chrome
-        grant = {"origin": proxy.http, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
-        chrome.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
-        chrome.execute_cdp_cmd("Browser.grantPermissions", grant)
-        chrome.get(f"{proxy.http}{prefix}/#2/20/10/flat")
-        wait_for(lambda: chrome.execute_script("return document.body.dataset.state === 'ready'"), PATIENCE_S, "the map")
-        chrome.find_element("id", "copy").click()
-        wait_for(lambda: chrome.find_element("id", "toast").text, 30, "the toast")
-        read = "const done = arguments[0]; navigator.clipboard.readText().then(done, (error) => done(String(error)))"
-        assert chrome.execute_async_script(read) == f"{proxy.http}{prefix}/{{z}}/{{x}}/{{y}}.png"
-        asked = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
-        tiles = wait_for(lambda: [name for name in chrome.execute_script(asked) if name.endswith(".png")], PATIENCE_S, "tiles")
-        assert all(name.startswith(f"{proxy.http}{prefix}/") for name in tiles)
-        assert pages.errors() == []
+def test_the_viewer_copies_the_address_that_the_world_uses(proxy: Proxy, pages: ClientPages, prefix: str) -> None:
+    chrome = pages.chrome
+    chrome.get("about:blank")  # what was shown before must not go on asking
+    grant = {"origin": proxy.http, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
+    pages.errors()
+    chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chrome.execute_cdp_cmd("Browser.grantPermissions", grant)
+    chrome.get(f"{proxy.http}{prefix}/#2/20/10/flat")
+    wait_for(lambda: chrome.execute_script("return document.body.dataset.state === 'ready'"), PATIENCE_S, "the map")
+    chrome.find_element("id", "copy").click()
+    wait_for(lambda: chrome.find_element("id", "toast").text, 30, "the toast")
+    read = "const done = arguments[0]; navigator.clipboard.readText().then(done, (error) => done(String(error)))"
+    assert chrome.execute_async_script(read) == f"{proxy.http}{prefix}/{{z}}/{{x}}/{{y}}.png"
+    asked = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
+    tiles = wait_for(lambda: [name for name in chrome.execute_script(asked) if name.endswith(".png")], PATIENCE_S, "tiles")
+    assert all(name.startswith(f"{proxy.http}{prefix}/") for name in tiles)
+    assert pages.errors() == []

@@ -70,9 +70,9 @@ def cheap(case: Case[Any]) -> Case[Any]:
     if case.operation.path.endswith("/map") and "scale-denominator" not in case.query:
         case.query.setdefault("width", "16")
     if case.operation.path.startswith("/bbox"):
-        for parameters in (case.query, case.body):
-            if isinstance(parameters, dict) and (parameters is case.query) == (case.operation.method.upper() == "GET"):
-                cheap_box(parameters)
+        given = case.query if case.operation.method.upper() == "GET" else case.body
+        if isinstance(given, dict):
+            cheap_box(given)
     return case
 
 

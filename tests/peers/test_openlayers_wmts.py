@@ -11,7 +11,7 @@ import pytest
 from model import Planet
 from server.app import create_app
 from server.settings import load_settings
-from tests.peers.pages import ClientPages, client_pages
+from tests.peers.pages import ClientPages
 from tests.peers.pictures import mosaic
 from tests.peers.serving import served
 
@@ -52,12 +52,6 @@ def server(planet: Planet, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The address of a server of the session's planet."""
     with served(create_app(load_settings(cache_dir=tmp_path_factory.mktemp("openlayers"), steps=1), planet)) as port:
         yield f"http://127.0.0.1:{port}"
-
-
-@pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClientPages]:
-    with client_pages(tmp_path_factory.mktemp("pages")) as found:
-        yield found
 
 
 @pytest.mark.parametrize(("encoding", "path"), [("KVP", KVP), ("REST", METADATA)])

@@ -1,10 +1,11 @@
-"""QGIS without a screen: XYZ and WMTS layers are valid, and what it renders is our tiles, pixel for pixel."""
+"""QGIS without a screen: XYZ, WMTS and WMS layers are valid, and what it renders is our tiles, pixel for pixel."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,17 @@ def rendered(server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
         "wmts-kvp": f"{WMTS}&crs=EPSG:3857&tileMatrixSet=WebMercatorQuad&url={kvp}",
         "wmts-crs84": f"{WMTS}&crs=OGC:CRS84&tileMatrixSet=WorldCRS84Quad&url={rest}",
     }
+    # The bare address, of which QGIS asks for the capabilities of WMS.
+    wms = "contextualWMSLegend=0&dpiMode=7&format=image/png&layers=earth&styles&url=" + quote(server + "/wms", safe="")
+    uris |= {"wms": f"crs=EPSG:3857&{wms}", "wms-4326": f"crs=EPSG:4326&{wms}"}
     layers = []
     for name, uri in uris.items():
-        place = degrees if name == "wmts-crs84" else mercator
-        height = 512 if name == "wmts-crs84" else 1024
+        place = mercator
+        if name.endswith("84"):
+            place = degrees
+        elif name.endswith("4326"):
+            place = {**degrees, "crs": "EPSG:4326"}
+        height = 1024 if place is mercator else 512
         layers.append({"uri": uri, **place, "width": 1024, "height": height, "out": str(folder / f"{name}.png")})
     environment = os.environ | {"QT_QPA_PLATFORM": "offscreen", "XDG_RUNTIME_DIR": str(folder), "HOME": str(folder)}
     done = subprocess.run(
@@ -72,7 +80,7 @@ def rendered(server: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return {name: (answer, folder / f"{name}.png") for name, answer in zip(uris, answers, strict=True)}
 
 
-@pytest.mark.parametrize("name", ["xyz", "wmts-rest", "wmts-kvp"])
+@pytest.mark.parametrize("name", ["xyz", "wmts-rest", "wmts-kvp", "wms"])
 def test_a_mercator_layer_is_our_tiles(server: str, rendered: dict[str, tuple[dict[str, Any], Path]], name: str) -> None:
     answer, path = rendered[name]
     assert answer["valid"], answer["error"]
@@ -89,3 +97,12 @@ def test_a_layer_in_degrees_is_our_tiles(server: str, rendered: dict[str, tuple[
     assert answer["crs"] in ("OGC:CRS84", "EPSG:4326")
     expected = mosaic(server + "/wmts/1.0.0/earth/default/WorldCRS84Quad/2/{y}/{x}.png", range(2, 6), range(1, 3))
     assert (picture(path.read_bytes()) == expected).all()
+
+
+def test_a_wms_layer_in_degrees_is_our_box(server: str, rendered: dict[str, tuple[dict[str, Any], Path]]) -> None:
+    """Of EPSG:4326, whose latitude comes first in WMS 1.3.0, nothing is turned or shifted."""
+    answer, path = rendered["wms-4326"]
+    assert answer["valid"], answer["error"]
+    assert answer["error"] == ""
+    with urllib.request.urlopen(f"{server}/bbox/-90,-45,90,45.png?width=1024&height=512") as box:
+        assert (picture(path.read_bytes()) == picture(box.read())).all()

@@ -1,4 +1,4 @@
-"""The viewer in headless Chromium, driven through ChromeDriver, against a real server with a cold cache.
+"""The viewer in headless Chromium against a real server with a cold cache.
 
 Down to zoom 4 tiles need no generation, so only the test that zooms to 16 waits for the denoiser. Screenshots
 go to tests/out/ (not in git), to be looked at.
@@ -6,203 +6,17 @@ go to tests/out/ (not in git), to be looked at.
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import re
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import mercantile
 import numpy as np
 import pytest
-from PIL import Image
 
-if TYPE_CHECKING:
-    from selenium.webdriver import Chrome
-
-ROOT = Path(__file__).parents[2]
-OUT = ROOT / "tests" / "out"
-WIDTH, HEIGHT = 900, 700
-START_S, PATIENCE_S = 120.0, 300.0
-# As the browser runs on a machine without a GPU, a display, or a network beyond itself.
-CHROMIUM_FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-)
+from tests.peers.browser import Page, wait_for
 
 pytestmark = pytest.mark.timeout(900)
-
-
-def free_port() -> int:
-    """A port that nobody listens on right now; PORT overrules it."""
-    if os.environ.get("PORT"):
-        return int(os.environ["PORT"])
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """The first true value of `condition`; fails with `what` when none comes within `seconds`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = condition()
-        if value:
-            return value
-        time.sleep(0.1)
-    pytest.fail(f"waited {seconds:.0f} s for {what}")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a server in a process of its own: one sampler step, cold caches."""
-    port = free_port()
-    folder = tmp_path_factory.mktemp("viewer")
-    log = folder / "server.log"
-    environment = os.environ | {"METAEARTH_STEPS": "1", "METAEARTH_CACHE_DIR": str(folder / "cache")}
-    command = [sys.executable, "-c", "from server.cli import app; app()", "serve", "--port", str(port)]
-    with log.open("wb") as sink:
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=sink, stderr=subprocess.STDOUT)
-    address = f"http://127.0.0.1:{port}"
-
-    def healthy() -> bool:
-        assert process.poll() is None, f"the server stopped:\n{log.read_text()}"
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    try:
-        wait_for(healthy, START_S, "the server's /health")
-        yield address
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-@pytest.fixture(scope="module")
-def chromium(server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """One browser for the module, with a clipboard and no animations."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    from selenium.webdriver.chrome.service import Service
-
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    driver = shutil.which("chromedriver")
-    if browser is None or driver is None:
-        pytest.skip("chromium or chromedriver is not installed (Debian: chromium, chromium-driver)")
-    if not (ROOT / "node_modules" / "maplibre-gl").is_dir():
-        pytest.skip("maplibre-gl is not installed (npm ci)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = browser
-    for flag in CHROMIUM_FLAGS:
-        options.add_argument(flag)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = webdriver.Chrome(options=options, service=Service(driver))
-    try:
-        chrome.set_script_timeout(30)
-        chrome.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
-        permissions = {"origin": server, "permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
-        chrome.execute_cdp_cmd("Browser.grantPermissions", permissions)
-        media = {"features": [{"name": "prefers-reduced-motion", "value": "reduce"}]}
-        chrome.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-        yield chrome
-    finally:
-        chrome.quit()
-
-
-class Page:
-    """The viewer as a visitor has it before them."""
-
-    def __init__(self, chrome: Chrome, address: str) -> None:
-        """Keeps the browser and the server's address."""
-        self.chrome, self.address = chrome, address
-
-    def open(self, link: str, width: int = WIDTH, height: int = HEIGHT, *, phone: bool = False) -> None:
-        """Loads the page anew at a permalink and waits until its map stands."""
-        self.chrome.get("about:blank")
-        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
-        self.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.chrome.get(f"{self.address}/{link}")
-        wait_for(lambda: self.data("state") == "ready", 60, "the map")
-
-    def data(self, name: str) -> str | None:
-        """A data attribute of the page's body."""
-        value: str | None = self.chrome.execute_script(f"return document.body.dataset.{name} ?? null")
-        return value
-
-    def hash(self) -> str:
-        """The permalink's part behind the page's address."""
-        text: str = self.chrome.execute_script("return location.hash")
-        return text
-
-    def click(self, element: str) -> None:
-        """A click on the element with that id."""
-        self.chrome.find_element("id", element).click()
-
-    def tiles(self, zoom: int) -> set[str]:
-        """The paths of the tiles of a zoom that came with status 200."""
-        entries: list[list[Any]] = self.chrome.execute_script(
-            "return performance.getEntriesByType('resource').map((e) => [e.name, e.responseStatus])"
-        )
-        return {name for name, status in entries if status == 200 and re.search(rf"/{zoom}/\d+/\d+\.png$", name)}
-
-    def settle(self, zoom: int, count: int) -> None:
-        """Waits until at least `count` tiles of the zoom have come and none is under way."""
-        wait_for(lambda: len(self.tiles(zoom)) >= count, PATIENCE_S, f"{count} tiles of zoom {zoom}")
-        wait_for(lambda: self.data("busy") is None, PATIENCE_S, "the last tiles")
-        time.sleep(1.0)  # the last tile fades in
-
-    def errors(self) -> list[str]:
-        """The errors that the console has got since the last call."""
-        entries: list[dict[str, Any]] = self.chrome.get_log("browser")  # type: ignore[no-untyped-call]
-        return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
-
-    def offline(self, cut: bool) -> None:
-        """Cuts the browser off from the server, or joins them again."""
-        unlimited = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
-        self.chrome.execute_cdp_cmd("Network.enable", {})
-        self.chrome.execute_cdp_cmd("Network.emulateNetworkConditions", {"offline": cut, **unlimited})
-
-    def picture(self, name: str) -> np.ndarray:
-        """A screenshot, uint8 [height, width, 3], kept in tests/out/."""
-        OUT.mkdir(exist_ok=True)
-        png = self.chrome.get_screenshot_as_png()
-        (OUT / f"viewer-{name}.png").write_bytes(png)
-        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
-
-
-@pytest.fixture
-def page(chromium: Chrome, server: str) -> Iterator[Page]:
-    """The page; a test that leaves an error in the browser's console fails."""
-    here = Page(chromium, server)
-    here.errors()
-    yield here
-    assert here.errors() == []
 
 
 def middle(picture: np.ndarray) -> np.ndarray:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-# The fixtures too: one way to start a server and a browser for all tests of the viewer.
-from tests.peers.test_viewer import Page, chromium, page, server, wait_for  # noqa: F401
+from tests.peers.browser import Page, wait_for
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(autouse=True)
-def _no_jobs_left(server: str) -> Iterator[None]:  # noqa: F811
+def _no_jobs_left(server: str) -> Iterator[None]:
     """Each test begins with a server that knows no job."""
     yield
     for job in _jobs(server):
@@ -38,7 +37,7 @@ def _jobs(address: str) -> list[dict[str, Any]]:
         return jobs
 
 
-def text(page: Page, element: str) -> str:  # noqa: F811
+def text(page: Page, element: str) -> str:
     return str(page.chrome.find_element("id", element).text)
 
 
@@ -62,22 +61,22 @@ def drag(chrome: Chrome, start: tuple[int, int], end: tuple[int, int], *, touch:
         chrome.execute_cdp_cmd("Input.dispatchMouseEvent", event)
 
 
-def wait_for_estimate(page: Page) -> str:  # noqa: F811
+def wait_for_estimate(page: Page) -> str:
     said: str = wait_for(lambda: "about" in text(page, "export-estimate") and text(page, "export-estimate"), 60, "the estimate")
     return said
 
 
-def edges(page: Page) -> list[float]:  # noqa: F811
+def edges(page: Page) -> list[float]:
     names = ("west", "south", "east", "north")
     return [float(value(page, f"export-{edge}")) for edge in names]
 
 
-def value(page: Page, element: str) -> str:  # noqa: F811
+def value(page: Page, element: str) -> str:
     """What a field of the form holds."""
     return str(page.chrome.find_element("id", element).get_property("value"))
 
 
-def test_draws_estimates_starts_follows_and_downloads(page: Page) -> None:  # noqa: F811
+def test_draws_estimates_starts_follows_and_downloads(page: Page) -> None:
     page.open("#3/20/10/flat")
     page.settle(3, 4)
     page.click("export-button")
@@ -106,7 +105,7 @@ def test_draws_estimates_starts_follows_and_downloads(page: Page) -> None:  # no
     assert _jobs(page.address) == []
 
 
-def test_progress_is_live_and_can_be_cancelled(page: Page) -> None:  # noqa: F811
+def test_progress_is_live_and_can_be_cancelled(page: Page) -> None:
     page.open("#3/20/10/flat")
     page.click("export-button")
     page.click("export-view")
@@ -127,7 +126,7 @@ def test_progress_is_live_and_can_be_cancelled(page: Page) -> None:  # noqa: F81
     assert [job["state"] for job in _jobs(page.address)] == ["cancelled"]
 
 
-def test_by_keyboard_alone(page: Page) -> None:  # noqa: F811
+def test_by_keyboard_alone(page: Page) -> None:
     page.open("#2/20/10/flat")
     body = page.chrome.find_element("tag name", "body")
     body.send_keys("e")
@@ -145,7 +144,7 @@ def test_by_keyboard_alone(page: Page) -> None:  # noqa: F811
     assert page.chrome.switch_to.active_element.get_attribute("id") == "export-button"
 
 
-def test_says_what_is_wrong_with_a_box(page: Page) -> None:  # noqa: F811
+def test_says_what_is_wrong_with_a_box(page: Page) -> None:
     page.open("#2/20/10/flat")
     page.click("export-button")
     for edge, degrees in (("west", "0"), ("east", "10"), ("south", "20"), ("north", "10")):
@@ -156,7 +155,7 @@ def test_says_what_is_wrong_with_a_box(page: Page) -> None:  # noqa: F811
     assert refused == []
 
 
-def test_on_a_phone(page: Page) -> None:  # noqa: F811
+def test_on_a_phone(page: Page) -> None:
     page.open("#2/20/10/flat", 390, 844, phone=True)
     page.settle(2, 2)
     page.click("export-button")

@@ -1,0 +1,165 @@
+"""Tuning for few steps: the energy score of what the sampler draws, whole, against the real picture.
+
+Flow matching teaches the denoiser posterior means, which a solver of many steps turns into a sample and one of two steps does
+not. Here the sampler is run as it serves, on a parent as it serves, twice with different noise, and the two pictures g, g' are
+scored against the real one x by the fair energy score (Gneiting and Raftery 2007; as a training loss arXiv 2307.00835 and, for
+weather, arXiv 2506.10772):
+
+    (|x - g| + |x - g'|) / 2 - |g - g'| / 2
+
+which is least in expectation when g is drawn from the distribution of x given the parent: no teacher, no critic, nothing to
+balance. The distances are taken place by place between patches of several sizes of the two newest octaves, for amplitude,
+spectrum and colour, and between local energies by orientation and octave, for whether texture lies in edges and clusters, as in
+real pictures, or everywhere, as in noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE
+from model.guidance import LEVEL_REACH, condition_level
+from model.sampler import sample, times
+from model.stage import enlarge, project, to_bytes, to_unit
+from model.training.loss import fade
+
+MARGIN = 16
+"""Child pixels at each border left out of the score, as many as padding and made-up surroundings may show in."""
+PATCHES = (1, 3, 7)
+"""Sides of the patches that are compared, in pixels of their octave."""
+TEXTURE_WEIGHT = 1.0
+"""Of the local energies' score beside that of the patches."""
+_TINY = 1e-6
+
+
+def energy_loss(
+    denoiser: Callable[..., Tensor],
+    child: Tensor,
+    log2_gsd: Tensor,
+    generator: torch.Generator,
+    autocast: torch.dtype | None,
+    steps: int,
+    carry: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss of one batch of real crops ``child`` [B, 3, S, S] with their resolutions [B]; S is a multiple of 32.
+
+    A third of the batches have their true parents, a third faded ones (`fade`), a third parents that the sampler made itself,
+    each of the two samples its own: what a chain goes through. Returns (loss, score [B], the enlarged parent's score [B], ones
+    [B]) so that the log shows the share of the bicubic's score that is left.
+    """
+    draw = torch.rand((), generator=generator).item()
+    parent = F.avg_pool2d(child, 4)
+    batch = child.shape[0]
+
+    def make(low: Tensor, gsd: Tensor) -> Tensor:
+        return generate(denoiser, low, gsd, generator, autocast, steps, carry)
+
+    if draw < 1 / 3:
+        low = _rounded(parent).repeat(2, 1, 1, 1)
+    elif draw < 2 / 3:
+        low = _rounded(fade(parent, generator)).repeat(2, 1, 1, 1)
+    else:
+        with torch.no_grad():
+            grand = _rounded(F.avg_pool2d(parent, 4)).repeat(2, 1, 1, 1)
+            low = _rounded(make(grand, log2_gsd.repeat(2) + 2))
+    made = make(low, log2_gsd.repeat(2))
+    score = energy_score(child, made[:batch], made[batch:])
+    upper = enlarge(parent)
+    with torch.no_grad():
+        ceiling = energy_score(child, upper, upper)
+        # By what the parent holds, never by what the child does: that would shift what the score is least for.
+        detail = parent - F.interpolate(F.avg_pool2d(parent, 4), scale_factor=4, mode="nearest")
+        weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)
+    loss = (score * weight).mean() / 10
+    return loss, score.detach(), ceiling, torch.ones_like(score)
+
+
+def generate(
+    denoiser: Callable[..., Tensor],
+    parent: Tensor,
+    log2_gsd: Tensor,
+    generator: torch.Generator,
+    autocast: torch.dtype | None,
+    steps: int,
+    carry: float,
+) -> Tensor:
+    """One stage as `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
+    device = parent.device
+    wide = F.pad(parent, (LEVEL_REACH,) * 4, mode="reflect")
+    level, told = condition_level(wide, LEVEL_REACH, log2_gsd[:, None])
+    seen = parent + level * torch.randn(parent.shape, generator=generator).to(device)
+    shape = (*parent.shape[:2], 4 * parent.shape[2], 4 * parent.shape[3])
+    noise = torch.randn(shape, generator=generator).to(device)
+    seen, plane = (v.contiguous(memory_format=torch.channels_last) for v in (seen, told / MAX_CONDITION_LEVEL))
+    plane = plane.expand(-1, 1, *parent.shape[2:])
+
+    last = times(steps)[-2]
+
+    def predict(z: Tensor, t: float) -> Tensor:
+        # Only the last prediction learns. What the ones before it say, posterior means, is taken as it comes.
+        with torch.set_grad_enabled(t == last and torch.is_grad_enabled()):
+            return call(z, t)
+
+    def call(z: Tensor, t: float) -> Tensor:
+        now = torch.full((len(z),), t, device=device)
+        z = z.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+            return denoiser(z, seen, plane, now, log2_gsd[:, None]).float()
+
+    residual = sample(predict, noise, steps, carry)
+    return project(enlarge(parent) + RESIDUAL_SCALE * residual, parent)
+
+
+def energy_score(real: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """The fair energy score [B] of two samples ``one`` and ``other`` for ``real``, all [B, 3, S, S] on [-1, 1].
+
+    In units of the distance between patches' pixels, summed over octaves and patch sizes; 0 for perfect certainty.
+    """
+    a, b, c = (_features(x[..., MARGIN:-MARGIN, MARGIN:-MARGIN]) for x in (real, one, other))
+    total = real.new_zeros(len(real))
+    for (x, sizes, weight), (g, _, _), (h, _, _) in zip(a, b, c, strict=True):
+        between = _distance(x, g, sizes) + _distance(x, h, sizes) - _distance(g, h, sizes)
+        total = total + weight / 2 * between
+    return total
+
+
+def _features(image: Tensor) -> list[tuple[Tensor, tuple[int, ...], float]]:
+    """Maps to compare, the sides of the patches to compare them by, and their weights."""
+    half = F.avg_pool2d(image, 2)
+    quarter = F.avg_pool2d(half, 2)
+    octaves = [image - _twice(half), half - _twice(quarter)]
+    found: list[tuple[Tensor, tuple[int, ...], float]] = [(octave, PATCHES, 1.0) for octave in octaves]
+    energies = [F.avg_pool2d(_oriented(octave), side) for octave, side in zip(octaves, (4, 2), strict=True)]
+    found.append((torch.cat(energies, 1), (1, 3), TEXTURE_WEIGHT))
+    return found
+
+
+def _oriented(octave: Tensor) -> Tensor:
+    """Magnitudes of luminance differences in four directions, [B, 4, h, w]."""
+    grey = octave.mean(1, keepdim=True)
+    padded = F.pad(grey, (1, 1, 1, 1), mode="replicate")
+    middle = padded[..., 1:-1, 1:-1]
+    shifted = (padded[..., 1:-1, 2:], padded[..., 2:, 1:-1], padded[..., 2:, 2:], padded[..., 2:, :-2])
+    return torch.cat([((middle - other).square() + 1e-5).sqrt() for other in shifted], 1)
+
+
+def _distance(a: Tensor, b: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """Mean root mean square distance [B] of patches of ``a`` and ``b``, over all places and the given sides."""
+    squared = (a - b).square().mean(1, keepdim=True)
+    total = squared.new_zeros(len(a))
+    for side in sizes:
+        local = squared if side == 1 else F.avg_pool2d(squared, side, stride=max(1, side // 2))
+        total = total + (local + _TINY).sqrt().mean((1, 2, 3))
+    return total
+
+
+def _twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _rounded(image: Tensor) -> Tensor:
+    return to_unit(to_bytes(image))

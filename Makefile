@@ -1,6 +1,7 @@
 # Everything goes through .venv, made on first use; after that nothing here touches the network.
 #   make serve [PORT=8000]     the server and its viewer
 #   make test [PORT=...]       all tests; what is skipped is named with its reason
+#   make soak                  the load and fault tests with their full counts; an hour on an otherwise idle machine
 #   make lint                  ruff and mypy --strict
 #   make train | evaluate | bench [ARGS="..."]
 
@@ -17,7 +18,7 @@ DEV_STAMP := $(VENV)/.dev-$(call SUM,pyproject.toml)
 NPM_STAMP := node_modules/.installed-$(call SUM,package-lock.json)
 TORCH ?= 2.13.0
 
-.PHONY: help serve install test lint format train evaluate bench clean viewer-library
+.PHONY: help serve install test soak lint format train evaluate bench clean viewer-library
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -64,6 +65,9 @@ serve: install
 
 test: $(DEV_STAMP) viewer-library
 	PORT=$(PORT) $(BIN)/python -m pytest -rs $(ARGS)
+
+soak: $(DEV_STAMP)
+	METAEARTH_TEST_FULL=1 $(BIN)/python -m pytest -rs -s tests/load tests/test_seed.py $(ARGS)
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
-"""The benchmarks by name: `python -m bench NAME [options]`, NAME being floor, tiles, hits, hits_redis, nginx, memory, bbox,
-exports or gpu; `--help` after a name.
+"""The benchmarks by name: `python -m bench NAME [options]`, NAME being floor, tiles, hits, hits_redis, nginx, peers, memory,
+bbox, exports or gpu; `--help` after a name.
 
-Without a name, those that need no GPU run one after another with their defaults.
+Without a name, those that need no GPU and install nothing run one after another with their defaults.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("floor", "tiles", "hits", "hits_redis", "nginx", "memory", "bbox", "exports", "gpu")
+NAMES = ("floor", "tiles", "hits", "hits_redis", "nginx", "peers", "memory", "bbox", "exports", "gpu")
 
 
 def main() -> int:
@@ -20,7 +20,7 @@ def main() -> int:
     if arguments:
         print(f"{__doc__.strip()}\n\nThere is no benchmark {arguments[0]!r}.", file=sys.stderr)
         return 2
-    return max(subprocess.call([sys.executable, "-m", f"bench.{name}"]) for name in NAMES if name != "gpu")
+    return max(subprocess.call([sys.executable, "-m", f"bench.{name}"]) for name in NAMES if name not in ("gpu", "peers"))
 
 
 if __name__ == "__main__":

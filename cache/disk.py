@@ -14,7 +14,7 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -30,6 +30,8 @@ EVICTED_AT_ONCE = 32
 # Accesses are noted in memory and written this many at a time, and before every eviction: a hit writes
 # nothing.
 NOTED_ACCESSES = 512
+# Keys in one question to SQLite, whose oldest versions take 999 parameters.
+ASKED_AT_ONCE = 500
 BUSY_SECONDS = 5.0
 # What is kept in memory when a broken file cannot be replaced by a new one.
 FALLBACK_BYTES = 64 << 20
@@ -95,6 +97,21 @@ class DiskCache:
             except sqlite3.Error as error:
                 self._failed(error, "read")
                 return None
+
+    def contains(self, keys: Sequence[str]) -> set[str]:
+        """Those of `keys` that are there; none of the values is read, so that a damaged one counts."""
+        with self._lock:
+            try:
+                rows: list[tuple[str]] = []
+                for first in range(0, len(keys), ASKED_AT_ONCE):
+                    asked = keys[first : first + ASKED_AT_ONCE]
+                    marks = ",".join("?" * len(asked))
+                    query = f"SELECT key FROM entry JOIN content ON content.id = content WHERE key IN ({marks})"
+                    rows += self._connection.execute(query, asked).fetchall()
+                return {key for (key,) in rows}
+            except sqlite3.Error as error:
+                self._failed(error, "read")
+                return set()
 
     def put(self, key: str, value: bytes, *, once: bool = False) -> None:
         """Keeps `value`, evicting the least recently used entries; a value larger than the bound is not

@@ -46,6 +46,18 @@ class RedisTiles:
         values = await asyncio.gather(*(self._lookups.get(full_key(TILE, name)) for name in names))
         return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
+    async def contains(self, names: Sequence[str]) -> set[str]:
+        """Those of `names` that are there, without reading them."""
+
+        async def exist(client: AsyncClient) -> Sequence[int]:
+            async with client.pipeline(transaction=False) as pipeline:
+                for name in names:
+                    pipeline.exists(full_key(TILE, name))
+                return list(await pipeline.execute())
+
+        found = await self._link.run_async(exist) if names else None
+        return set() if found is None else {name for name, there in zip(names, found, strict=True) if there}
+
     async def put_many(self, values: Mapping[str, bytes], once: Collection[str] = ()) -> None:
         """Keeps `values`; the bodies of the names in `once` are stored a single time, however many names have them."""
         if not values or not self._link.writable:

@@ -74,11 +74,15 @@ def render_turns(settings: Settings) -> Callable[[], AbstractContextManager[obje
     return RenderTurn(settings.cache_dir, settings.render_slots) if settings.workers > settings.render_slots else nullcontext
 
 
-def create_app(settings: Settings, planet: Planet | None = None, buckets: IO[bytes] | None = None) -> FastPath:
+def create_app(
+    settings: Settings, planet: Planet | None = None, buckets: IO[bytes] | None = None, *, run_exports: bool = True
+) -> FastPath:
     """The ASGI application; `.api` of its `FastPath` is the FastAPI application behind.
 
     With a `planet` given, its own block store stays what it is; else one is opened. `buckets` is the file of
     `server.limits_rate.bucket_file` that workers share. Raises `CacheError`, `ModelError` and `SettingsError`.
+
+    Without `run_exports` it works on no export job: those are the server's, which may run beside this process.
     """
     keys = ApiKeys.from_settings(settings)
     shares = TokenBuckets(buckets or bucket_file(), settings.rate_limit, settings.rate_burst) if settings.rate_limit else None
@@ -105,7 +109,7 @@ def create_app(settings: Settings, planet: Planet | None = None, buckets: IO[byt
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with figures.kept(), running(exports):
+        async with figures.kept(), running(exports) if run_exports else nullcontext():
             yield
             renderer.stop()
         await renderer.drain(DRAIN_S)

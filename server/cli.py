@@ -170,6 +170,63 @@ def export(
 
 
 @app.command()
+def seed(
+    bbox: Annotated[str | None, typer.Option(help="W,S,E,N in degrees; E below W crosses the antimeridian")] = None,
+    geojson: Annotated[Path | None, typer.Option(help="GeoJSON file: the tiles that touch its polygons")] = None,
+    view: Annotated[str | None, typer.Option(help="the viewer's address, or its #zoom/lat/lon: what a map shows there")] = None,
+    center: Annotated[str | None, typer.Option(help="LON,LAT: what a map shows around there, with --zoom-view")] = None,
+    zoom_view: Annotated[float | None, typer.Option(help="the zoom that the map at --center shows")] = None,
+    size: Annotated[str, typer.Option(help="size of that map in pixels")] = "1280x800",
+    zoom: Annotated[int | None, typer.Option(help="the one zoom to seed; by default that of --view or --zoom-view")] = None,
+    minzoom: Annotated[int | None, typer.Option(help="first zoom of a range; 0 by default")] = None,
+    maxzoom: Annotated[int | None, typer.Option(help="last zoom of a range")] = None,
+    tile_format: Annotated[
+        list[str] | None, typer.Option("--format", help="png (the default), jpg, webp, avif, png8; several with commas")
+    ] = None,
+    tilesize: Annotated[list[int] | None, typer.Option(help="256 (the default) or 512 (@2x); may be given twice")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, max=256, help="tiles under way at a time")] = 4,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say how many tiles, how large and how long")] = False,
+    url: Annotated[str | None, typer.Option(help="have the server at this address make them, over HTTP")] = None,
+    header: Annotated[list[str] | None, typer.Option(help="NAME:VALUE sent to --url; may be given several times")] = None,
+    planet_seed: Annotated[int | None, typer.Option("--seed", help="another seed, another world")] = None,
+    steps: Steps = None,
+    device: Device = None,
+    precision: Precision = None,
+    weights: WeightsFile = None,
+    cache_dir: CacheDir = None,
+) -> None:
+    """Fills the cache before anybody asks; the same command goes on where a stopped one was (docs/seeding.md)."""
+    with one_line_errors():
+        settings = load_settings(
+            seed=planet_seed, steps=steps, device=device, precision=precision, weights=weights, cache_dir=cache_dir
+        )
+        _configure_logging(settings)
+
+        from server.seed_command import seed_server, seed_tiles
+        from server.seed_plan import make_plan
+        from server.seed_source import parse_headers
+
+        plan = make_plan(
+            bbox=bbox,
+            geojson=geojson,
+            view=view,
+            center=center,
+            zoom_view=zoom_view,
+            size=size,
+            zoom=zoom,
+            minzoom=minzoom,
+            maxzoom=maxzoom,
+            formats=tile_format or (),
+            tile_sizes=tilesize or (),
+        )
+        headers = parse_headers(header or ())
+        if url is not None:
+            typer.echo(seed_server(url, headers, plan, concurrency, dry_run=dry_run))
+        else:
+            typer.echo(seed_tiles(settings, plan, concurrency, dry_run=dry_run))
+
+
+@app.command()
 def enhance(
     image: Annotated[Path, typer.Argument(help="any picture that Pillow reads")],
     gsd: Annotated[float, typer.Option(help="its ground resolution, metres per pixel")],

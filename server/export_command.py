@@ -22,6 +22,7 @@ from server.export_errors import DiskFullError, ExportRequestError
 from server.export_estimate import Estimate, Rates
 from server.export_plan import FORMATS, ExportPlan, make_plan
 from server.failures import BadOptionError, CommandError
+from server.quantities import byte_text, time_text
 from server.settings import Settings
 
 FORMAT_OF = {"." + extension: name for name, (extension, _) in FORMATS.items()} | {".tiff": "cog"}
@@ -65,7 +66,7 @@ def export_to_file(settings: Settings, output: Path, bbox: str, asked: Mapping[s
                 shutil.rmtree(work, ignore_errors=True)
         finally:
             caches.close()
-    return f"{output}: {plan.width} x {plan.height} pixels at zoom {plan.maxzoom}, {plan.tiles} tiles, {_bytes(size)}"
+    return f"{output}: {plan.width} x {plan.height} pixels at zoom {plan.maxzoom}, {plan.tiles} tiles, {byte_text(size)}"
 
 
 def _run(settings: Settings, planet: Planet, plan: ExportPlan, rates: Rates, work: Path, output: Path) -> int:
@@ -97,17 +98,11 @@ def _estimate(planet: Planet, plan: ExportPlan, rates: Rates, settings: Settings
 
 
 def _said(plan: ExportPlan, estimate: Estimate) -> str:
-    seconds = estimate.seconds
-    time = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
     zooms = str(plan.maxzoom) if plan.minzoom == plan.maxzoom else f"{plan.minzoom} to {plan.maxzoom}"
     return (
         f"{plan.width} x {plan.height} pixels at zoom {plan.maxzoom}; zoom {zooms}: {estimate.pixels} pixels in "
-        f"{estimate.tiles} tiles, about {_bytes(estimate.bytes)} and {time} with nothing cached"
+        f"{estimate.tiles} tiles, about {byte_text(estimate.bytes)} and {time_text(estimate.seconds)} with nothing cached"
     )
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 @contextlib.contextmanager

@@ -67,6 +67,11 @@ class Rates:
         """Whether a block has been timed yet."""
         return self._measured.block is not None
 
+    @property
+    def block_seconds(self) -> float:
+        """Seconds to generate one block; 0 while `known` is false."""
+        return self._measured.block or 0.0
+
     def read(self, planet: Planet, zoom: int, x: int, y: int, width: int, height: int) -> Pixels:
         """`planet.read`, timed; for the thread that renders."""
         before, begin = planet.evaluations, time.perf_counter()

@@ -68,6 +68,20 @@ class TileStore:
                 await self.redis.put_many(bodies)
         return found
 
+    @property
+    def keeps(self) -> bool:
+        """Whether a tier outlives this process."""
+        return self.disk is not None or self.redis is not None
+
+    async def stored(self, keys: Sequence[TileKey]) -> set[TileKey]:
+        """Those of `keys` that outlive this process, in Redis where there is one, without reading any of them."""
+        names = {self.name(key): key for key in keys}
+        if self.redis is not None and self.redis.available:
+            return {names[name] for name in await self.redis.contains(list(names))}
+        if (disk := self.disk) is not None:
+            return {names[name] for name in await run_in(self._disk_pool, lambda: disk.contains(list(names)))}
+        return set()
+
     async def once(self, keys: Sequence[TileKey], make: Callable[[], Awaitable[dict[TileKey, Body]]]) -> Made:
         """The tiles `keys`, which lie in one metatile: made by one server among all that share a Redis, and kept."""
         names = {self.name(key): key for key in keys}

@@ -229,6 +229,18 @@ def test_processes_that_open_a_new_file_at_once_share_it(tmp_path: Path) -> None
     assert all(cache.get(f"{n}-{number}") == f"{n} {number}".encode() * 100 for n in range(4) for number in range(50))
 
 
+def test_what_is_there_is_told_without_reading_it(path: Path) -> None:
+    cache = DiskCache(path, 4 * MIB)
+    for i in range(1200):
+        cache.put(str(i), b"x")
+    assert cache.contains([str(i) for i in range(600, 1800)]) == {str(i) for i in range(600, 1200)}
+    assert cache.contains([]) == set()
+    with sqlite3.connect(path) as other:
+        other.execute("DELETE FROM content WHERE id = (SELECT id FROM entry WHERE key = '7')")
+    other.close()
+    assert cache.contains(["7", "8"]) == {"8"}, "half of an entry is none"
+
+
 def test_what_is_put_once_is_stored_once_until_nobody_has_it(path: Path) -> None:
     cache = DiskCache(path, 4 * MIB)
     for i in range(100):

@@ -228,5 +228,5 @@ def test_help_names_every_command_without_importing_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("serve", "key", "render", "export", "enhance", "train", "evaluate", "info"):
+    for command in ("serve", "key", "render", "export", "seed", "enhance", "train", "evaluate", "info"):
         assert command in result.stdout

@@ -14,6 +14,7 @@ BLOCK = 128
 """Side of a canonical block in pixels. Small, because every level above a tile needs the blocks it straddles."""
 
 Pixels = NDArray[np.uint8]
+Values = dict[str, bytes]
 
 
 class BlockStore(Protocol):
@@ -123,7 +124,7 @@ class Blocks:
                     found[key] = block
         return found
 
-    def _as_blocks(self, values: dict[str, bytes]) -> dict[str, Pixels]:
+    def _as_blocks(self, values: Values) -> dict[str, Pixels]:
         blocks: dict[str, Pixels] = {}
         for key, value in values.items():
             if len(value) == BLOCK * BLOCK * 3:

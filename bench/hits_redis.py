@@ -35,13 +35,14 @@ def redis_server(folder: Path) -> Iterator[tuple[Server, str]]:
         raise SystemExit("redis-server is not installed.")
     socket = folder / "redis.sock"
     command = [program, "--port", "0", "--unixsocket", str(socket), "--save", "", "--dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    with (folder / "redis.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log)
     try:
         while not socket.exists():
             if process.poll() is not None:
                 raise SystemExit(f"redis-server ended with {process.returncode}.")
             time.sleep(0.02)
-        yield Server(process, 0), f"unix://{socket}"
+        yield Server(process, 0, folder / "redis.log"), f"unix://{socket}"
     finally:
         process.terminate()
         process.wait()

@@ -22,7 +22,7 @@ import pytest
 from bench.process import free_port
 from docker.local import nginx_conf, redis_conf
 from tests.compose_services import ROOT, load
-from tests.peers.test_viewer import wait_for
+from tests.peers.browser import wait_for
 
 # What a test cannot wait for; and for `Stack.asked` a log that is written at once, with the checks that nginx makes by itself.
 TEST_PLACES = {

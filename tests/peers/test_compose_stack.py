@@ -18,8 +18,8 @@ from PIL import Image
 
 from model import Planet
 from server.settings import Settings
+from tests.peers.browser import wait_for
 from tests.peers.compose_stack import Stack, stack
-from tests.peers.test_viewer import wait_for
 
 pytestmark = pytest.mark.timeout(600)
 

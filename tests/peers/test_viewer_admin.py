@@ -17,8 +17,8 @@ from server.app import create_app
 from server.keys import digest_of, new_key
 from server.settings import load_settings
 from tests.conftest import MakeSettings
+from tests.peers.browser import Page, wait_for
 from tests.peers.serving import served
-from tests.peers.test_viewer import Page, chromium, page, wait_for  # noqa: F401
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -55,18 +55,18 @@ def load(address: str) -> Iterator[None]:
         thread.join()
 
 
-def shown(page: Page, element: str) -> str:  # noqa: F811
+def shown(page: Page, element: str) -> str:
     """The text of an element."""
     return str(page.chrome.find_element("id", element).text)
 
 
-def rows(page: Page, element: str) -> dict[str, str]:  # noqa: F811
+def rows(page: Page, element: str) -> dict[str, str]:
     """A list of the page: texts by their names."""
     found = page.chrome.find_elements("css selector", f"#{element} > div")
     return {row.find_element("tag name", "dt").text: row.find_element("tag name", "dd").text for row in found}
 
 
-def open_admin(page: Page, width: int, height: int, *, phone: bool = False) -> None:  # noqa: F811
+def open_admin(page: Page, width: int, height: int, *, phone: bool = False) -> None:
     page.chrome.get("about:blank")
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": phone}
     page.chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
@@ -74,7 +74,7 @@ def open_admin(page: Page, width: int, height: int, *, phone: bool = False) -> N
     wait_for(lambda: page.data("state") == "live", 30, "the first figures")
 
 
-def test_shows_what_the_server_does(page: Page) -> None:  # noqa: F811
+def test_shows_what_the_server_does(page: Page) -> None:
     """Rates rise with the load and fall to nothing after it; tiers, zooms and caches are those of the requests made."""
     with load(page.address):
         open_admin(page, 1180, 980)
@@ -95,7 +95,7 @@ def test_shows_what_the_server_does(page: Page) -> None:  # noqa: F811
     wait_for(lambda: shown(page, "requests") in ("0", "0.5"), 30, "the rate of a server that only this page asks")
 
 
-def test_on_a_phone(page: Page) -> None:  # noqa: F811
+def test_on_a_phone(page: Page) -> None:
     """At 390 x 844 it is one column, and nothing sticks out."""
     open_admin(page, 390, 844, phone=True)
     page.picture("admin-phone")
@@ -106,7 +106,7 @@ def test_on_a_phone(page: Page) -> None:  # noqa: F811
     assert len(lefts) == 8 and len(set(lefts)) == 1
 
 
-def test_says_when_the_server_is_gone_and_comes_back(page: Page) -> None:  # noqa: F811
+def test_says_when_the_server_is_gone_and_comes_back(page: Page) -> None:
     """Cut off from the server the page says so, and shows figures again by itself."""
     open_admin(page, 900, 700)
     page.offline(True)
@@ -120,7 +120,7 @@ def test_says_when_the_server_is_gone_and_comes_back(page: Page) -> None:  # noq
 
 
 def test_asks_for_a_key_where_the_server_does(
-    chromium: Chrome,  # noqa: F811
+    chromium: Chrome,
     planet: Planet,
     make_settings: MakeSettings,
 ) -> None:

@@ -58,6 +58,9 @@ def main() -> None:
     options.add_argument("--repeats", type=int, default=2, help="boxes of each kind (default 2)")
     arguments = options.parse_args()
     zoom = arguments.zoom
+    columns = range(16, world_size(zoom) // 256 - 16, 12)
+    if len(columns) < 3 * arguments.repeats:
+        options.error(f"zoom {zoom} has room for {len(columns) // 3} repeats; give a higher --zoom or fewer --repeats")
     report = Report("A 2048 x 2048 box against its tiles", arguments.out)
     kinds = {
         "on Mercator's pixels": f"width={SIDE}&height={SIDE}",
@@ -65,7 +68,7 @@ def main() -> None:
     }
     rows: list[list[object]] = []
     with tempfile.TemporaryDirectory() as directory, metaearth(Path(directory), steps=arguments.steps) as server:
-        place = iter(range(16, world_size(zoom) // 256 - 16, 12))
+        place = iter(columns)
         row = world_size(zoom) // 256 // 2 - 20
         of_tiles = []
         for _ in range(arguments.repeats):

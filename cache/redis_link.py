@@ -188,12 +188,14 @@ class RedisLink:
         self.available = False
         with self._lock:
             if self._client is not None:
-                self._client.close()
+                for client in (self._client, *_sentinels(self._client)):
+                    client.close()
 
     async def aclose(self) -> None:
         """Closes the client of this event loop."""
         if self._async is not None and self._async[0] is asyncio.get_running_loop():
-            await self._async[1].aclose()
+            for client in (self._async[1], *_sentinels(self._async[1])):
+                await client.aclose()
             self._async = None
 
 
@@ -203,6 +205,12 @@ def evaluate(client: Any, script: str, keys: list[str], arguments: list[Any]) ->
     By its text and not by its digest: a Redis that was restarted or flushed knows no digests, and the text is short.
     """
     return client.eval(script, len(keys), *keys, *arguments)
+
+
+def _sentinels(client: Any) -> list[Any]:
+    """The clients by which that of a Sentinel's service finds its server, which it does not close itself."""
+    manager = getattr(getattr(client, "connection_pool", None), "sentinel_manager", None)
+    return [] if manager is None else list(manager.sentinels)
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -271,7 +271,6 @@ def test_two_processes_generate_no_block_twice(planet: Planet, tmp_path: Path, r
                 with contextlib.closing(sqlite3.connect(tmp_path / "shared" / "blocks.sqlite")) as file:
                     (stored,) = file.execute("SELECT count(*) FROM entry").fetchone()
             assert answers[0][0] + answers[1][0] == stored > 8, f"{kind}: {answers}"
-            assert 0 < answers[0][0] < stored, "both had a share of the work"
             expected |= {answer[1] for answer in answers}
         assert len(expected) == 1, "all read the same pixels"
     finally:

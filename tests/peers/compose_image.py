@@ -113,8 +113,16 @@ def shown_binds() -> dict[Path, str]:
         binds[Path(sysconfig.get_path("purelib"))] = ALL
     if os.environ.get("IMAGE_ROOT"):
         node = Path(shutil.which("node") or "/usr/bin/node").resolve()
-        binds |= {node: "/usr/local/bin/node", Path("/usr/lib/node_modules"): "/usr/lib/node_modules"}
-        for path in ("/opt/wheels", "/opt/pypi", "/opt/pypi-more", "/etc/xdg/pip", "/etc/ssl", "/etc/resolv.conf"):
+        binds |= {node: "/usr/local/bin/node", Path(sys.base_prefix): sys.base_prefix}
+        for path in (
+            "/usr/lib/node_modules",
+            "/opt/wheels",
+            "/opt/pypi",
+            "/opt/pypi-more",
+            "/etc/xdg/pip",
+            "/etc/ssl",
+            "/etc/resolv.conf",
+        ):
             if Path(path).exists():
                 binds[Path(path)] = path
     return binds
@@ -137,14 +145,11 @@ def base_layer(folder: Path) -> Stage:
         for name in shared_names():
             (links / name).symlink_to(f"{ALL}/{name}")
     if root:
-        base.run(["sh", "-c", "python3 -m venv /opt/base && ln -s /opt/base/bin/pip /usr/local/bin/pip"])
-        base.run(["ln", "-s", "/usr/bin/python3", "/usr/local/bin/python"])
         base.run(["ln", "-s", "/usr/lib/node_modules/npm/bin/npm-cli.js", "/usr/local/bin/npm"])
-    else:
-        # An interpreter in somebody's home is to be there for all users of the view.
-        prefix = Path(sys.base_prefix)
-        base.run(["chmod", "a+x", *map(str, prefix.parents)])
-        base.env["PATH"] = f"{prefix}/bin:{base.env['PATH']}"
+    # An interpreter in somebody's home is to be there for all users of the view.
+    prefix = Path(sys.base_prefix)
+    base.run(["chmod", "a+x", *map(str, prefix.parents)])
+    base.env["PATH"] = f"{prefix}/bin:{base.env['PATH']}"
     return base
 
 

@@ -26,12 +26,13 @@ from server.cli import app
 from server.seed_area import SeedArea, View, bbox_geometry, geojson_geometry
 from server.seed_plan import make_plan
 from server.settings import load_settings
+from tests.cli_runs import one_line
 from tests.conftest import Readings
 from tests.load.conftest import with_base
 from tests.peers.serving import served
 from tests.redis_server import RedisServer
-from tests.test_cli import ROOT, one_line
 
+ROOT = Path(__file__).parents[1]
 PATIENCE_S = 120
 # A diamond in the Alps with a hole, a square across the antimeridian.
 DIAMOND: dict[str, Any] = {

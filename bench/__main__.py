@@ -1,6 +1,5 @@
-"""The benchmarks by name: `python -m bench NAME [options]`, NAME being floor, tiles, hits, nginx, peers, memory, bbox,
-exports or gpu;
-`--help` after a name.
+"""The benchmarks by name: `python -m bench NAME [options]`, NAME being floor, tiles, hits, hits_redis, nginx, peers, memory,
+bbox, exports or gpu; `--help` after a name.
 
 Without a name, those that need no GPU and install nothing run one after another with their defaults.
 """
@@ -10,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-NAMES = ("floor", "tiles", "hits", "nginx", "peers", "memory", "bbox", "exports", "gpu")
+NAMES = ("floor", "tiles", "hits", "hits_redis", "nginx", "peers", "memory", "bbox", "exports", "gpu")
 
 
 def main() -> int:

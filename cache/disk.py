@@ -52,6 +52,8 @@ class DiskCache:
         self.max_bytes = max_bytes
         self._lock = Lock()
         self._noted: dict[int, int] = {}
+        self.errors = 0
+        """Reads and writes that failed so far, damaged entries among them."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection, self._inode = self._open()
@@ -79,6 +81,7 @@ class DiskCache:
                     return None
                 identifier, crc, value, content = row
                 if not isinstance(value, bytes) or zlib.crc32(value) != crc:
+                    self.errors += 1
                     logger.warning("dropped a damaged entry of %s: %s", self.path, key)
                     with self._transaction():
                         # With all others that have this content, or the next value with its digest would be lost again.
@@ -233,6 +236,7 @@ class DiskCache:
 
     def _failed(self, error: sqlite3.Error, verb: str) -> None:
         """Gives up the statement that failed; starts a new file if this one is beyond reading."""
+        self.errors += 1
         logger.warning("an entry of %s could not be %s: %s", self.path, verb, error)
         if type(error) is not sqlite3.DatabaseError:
             return  # its subclasses tell of a full disk, a lock held too long: the file itself is sound

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, Future
+from contextvars import copy_context
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -80,9 +81,9 @@ async def run_in(executor: Executor, work: Callable[[], T]) -> T:
     runs.
 
     So the result of work that has begun is never thrown away, and a queue holds nothing that nobody waits
-    for.
+    for. The thread sees the caller's context variables.
     """
-    return await outcome(executor.submit(work))
+    return await outcome(executor.submit(copy_context().run, work))
 
 
 async def outcome(future: Future[T]) -> T:

@@ -20,6 +20,7 @@ from cache.redis_lease import (
     store_arguments,
 )
 from cache.redis_link import RedisLink, evaluate
+from cache.redis_tiles import ATTEMPTS
 from cache.redis_url import Client
 from cache.redis_watch import RedisWatch
 
@@ -75,7 +76,10 @@ class RedisBlocks:
         Those in neither are being made by another process: `wait` for them and try again. All of them are the caller's if
         Redis cannot be asked.
         """
-        attempts = self._attempt(keys) if keys and self._link.writable else None
+        attempts = None
+        for _ in range(ATTEMPTS):
+            if keys and attempts is None and self._link.writable:
+                attempts = self._attempt(keys)
         if attempts is None:
             return {}, set(keys)
         stored = {key: attempt.stored[0] for key, attempt in attempts.items()}

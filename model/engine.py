@@ -74,13 +74,13 @@ class Engine:
         wide = to_unit(pixels.permute(0, 3, 1, 2))
         rowwise = max(len(window.log2_gsd) for window in windows)
         gsd = torch.from_numpy(np.stack([np.broadcast_to(w.log2_gsd, (rowwise,)) for w in windows])).to(device)
-        level, told = condition_level(wide, PARENT_MARGIN, gsd)
+        level = condition_level(wide, PARENT_MARGIN, gsd)
         condition = torch.stack([self._noise(w, STREAM_CONDITION, w.parent_rows, w.parent_cols) for w in windows])
         parent = _trim(wide, PARENT_MARGIN)
         seen = parent + level * _trim(condition, PARENT_MARGIN)
         noise = torch.stack([self._noise(w, STREAM_SAMPLER, w.rows, w.cols) for w in windows])
-        told = told / MAX_CONDITION_LEVEL
-        residual = sample(lambda z, t: self.denoiser(z, seen, told, t, gsd), noise, self.steps, self._carry)
+        plane = level / MAX_CONDITION_LEVEL
+        residual = sample(lambda z, t: self.denoiser(z, seen, plane, t, gsd), noise, self.steps, self._carry)
         upper = _trim(enlarge(_trim(wide, LEVEL_REACH)), 4 * ENLARGE_MARGIN)
         return project(upper + RESIDUAL_SCALE * residual, parent)
 

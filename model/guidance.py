@@ -11,7 +11,7 @@ from torch import Tensor
 from model.denoiser import ALIGNMENT
 from model.grid import ground_resolution, mirror_rows, world_size
 
-RECIPE = 2
+RECIPE = 3
 """Goes up when anything below changes what is generated; part of a planet's identity."""
 
 LEVEL_REACH = 2
@@ -20,12 +20,10 @@ LEVEL_REACH = 2
 _ONE_ROW_FROM = 12
 """From this zoom on the resolution changes by less than 0.2 % over a block, and one value serves a window."""
 
-# By the child's log2 metres per pixel: amplitude of the conditioning noise, and the share of it that the denoiser is told.
-# What is not told it takes for detail of the parent and carries on: so a chain of generated parents, which hold a little too
-# little, stays alive where telling everything (or adding nothing) ends in fog. Coarse stages have real parents and need none.
-_GSD = np.array([-3.0, 0.0, 2.0, 5.0, 7.0, 9.0, 11.5])
-_LEVEL = np.array([0.07, 0.07, 0.06, 0.06, 0.045, 0.02, 0.01])
-_TOLD = np.array([0.0, 0.0, 0.3, 0.5, 0.5, 0.6, 1.0])
+# By the child's log2 metres per pixel: amplitude of the conditioning noise. It has the denoiser lean less on the parent's
+# finest detail where that is likely made up by the stage before; coarse stages have real parents and need hardly any.
+_GSD = np.array([2.0, 5.0, 7.0, 9.0, 11.5])
+_LEVEL = np.array([0.03, 0.03, 0.025, 0.015, 0.01])
 
 
 def resolution_rows(zoom: int, top: int, height: int) -> NDArray[np.float32]:
@@ -38,20 +36,18 @@ def resolution_rows(zoom: int, top: int, height: int) -> NDArray[np.float32]:
     return np.log2(ground_resolution(zoom, rows)).astype(np.float32)
 
 
-def condition_level(wide: Tensor, margin: int, log2_gsd: Tensor) -> tuple[Tensor, Tensor]:
-    """Conditioning noise's amplitude on [-1, 1] and the part of it that the denoiser is told, both [B, 1, h, w].
+def condition_level(wide: Tensor, margin: int, log2_gsd: Tensor) -> Tensor:
+    """Conditioning noise's amplitude on [-1, 1], which the denoiser is told as well, [B, 1, h, w].
 
     ``wide``: parents [B, 3, h + 2 margin, w + 2 margin]. ``log2_gsd`` [B, R]: of the child, R = 1 or h / 2. By resolution, and
     less on water (noise becomes waves of land there), from the parent's colour around each pixel: a pure and smooth function of
     pixels within `LEVEL_REACH` <= ``margin``.
     """
-    gsd = log2_gsd.cpu().numpy()
-    level, told = (_rows(np.interp(gsd, _GSD, curve), wide) for curve in (_LEVEL, _LEVEL * _TOLD))
+    level = _rows(np.interp(log2_gsd.cpu().numpy(), _GSD, _LEVEL), wide)
     smooth = F.avg_pool2d(wide, 2 * LEVEL_REACH + 1, stride=1)
     spare = margin - LEVEL_REACH
     red, green, blue = smooth[..., spare : smooth.shape[2] - spare, spare : smooth.shape[3] - spare].unbind(1)
-    land = 1 - 0.85 * torch.sigmoid((blue - torch.maximum(red, green) - 0.06) * 40)[:, None]
-    return level * land, told * land
+    return level * (1 - 0.85 * torch.sigmoid((blue - torch.maximum(red, green) - 0.06) * 40)[:, None])
 
 
 def _rows(values: NDArray[np.float64], like: Tensor) -> Tensor:

@@ -66,6 +66,11 @@ class Planet:
         """Windows generated so far, each of `steps` denoiser calls."""
         return self.engine.evaluations
 
+    @property
+    def blocks(self) -> Blocks:
+        """Where its blocks are kept."""
+        return self._blocks
+
     def info(self) -> PlanetInfo:
         """Device, precision, weights and sampler in use."""
         c, w = self.compute, self.weights

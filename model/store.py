@@ -14,6 +14,7 @@ BLOCK = 128
 """Side of a canonical block in pixels. Small, because every level above a tile needs the blocks it straddles."""
 
 Pixels = NDArray[np.uint8]
+Values = dict[str, bytes]
 
 
 class BlockStore(Protocol):
@@ -59,15 +60,26 @@ class Blocks:
     def __init__(self, memory_bytes: int, store: BlockStore | None = None) -> None:
         self._limit = max(1, memory_bytes // (BLOCK * BLOCK * 3))
         self._store = store
+        self._shared = store if isinstance(store, SharedStore) else None
         self._kept: OrderedDict[str, Pixels] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def max_bytes(self) -> int:
+        """Bytes of pixels that memory keeps at most."""
+        return self._limit * BLOCK * BLOCK * 3
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of pixels in memory at present."""
+        return len(self._kept) * BLOCK * BLOCK * 3
 
     def get_many(self, keys: Sequence[str]) -> dict[str, Pixels]:
         """The blocks under ``keys``, those that there are."""
         found = self._in_memory(keys)
         missing = [key for key in keys if key not in found]
-        if missing and isinstance(self._store, SharedStore):
-            found |= self._as_blocks(self._store.get_many(missing))
+        if missing and self._shared is not None:
+            found |= self._as_blocks(self._shared.get_many(missing))
         elif missing and self._store is not None:
             values = {key: self._store.get(key) for key in missing}
             found |= self._as_blocks({key: value for key, value in values.items() if value is not None})
@@ -78,22 +90,22 @@ class Blocks:
 
         Those in neither are being made by another process that shares the store: `wait` for them.
         """
-        if not isinstance(self._store, SharedStore):
+        if self._shared is None:
             found = self.get_many(keys)
             return found, set(keys) - found.keys()
         found = self._in_memory(keys)
-        stored, mine = self._store.claim([key for key in keys if key not in found])
+        stored, mine = self._shared.claim([key for key in keys if key not in found])
         return found | self._as_blocks(stored), mine
 
     def abandon(self, keys: Sequence[str]) -> None:
         """Give up claims whose blocks were not made."""
-        if isinstance(self._store, SharedStore):
-            self._store.abandon(keys)
+        if self._shared is not None:
+            self._shared.abandon(keys)
 
     def wait(self, keys: Sequence[str]) -> None:
         """Return when another process may have made, or given up, one of ``keys``."""
-        if isinstance(self._store, SharedStore):
-            self._store.wait(keys)
+        if self._shared is not None:
+            self._shared.wait(keys)
 
     def put(self, key: str, block: Pixels) -> None:
         """Keep ``block`` in memory and in the store."""
@@ -112,7 +124,7 @@ class Blocks:
                     found[key] = block
         return found
 
-    def _as_blocks(self, values: dict[str, bytes]) -> dict[str, Pixels]:
+    def _as_blocks(self, values: Values) -> dict[str, Pixels]:
         blocks: dict[str, Pixels] = {}
         for key, value in values.items():
             if len(value) == BLOCK * BLOCK * 3:

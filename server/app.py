@@ -7,9 +7,11 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from typing import IO
 
 from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from cache import SharedBlocks
 from model import Planet, open_planet
+from server.admin import admin_router
 from server.bbox import bbox_router
 from server.caches import Caches
 from server.cors import CorsMiddleware, CorsPolicy
@@ -22,6 +24,10 @@ from server.keys import ApiKeys
 from server.limits import Guard, Limits
 from server.limits_rate import TokenBuckets, bucket_file
 from server.limits_refusal import declare_refusals
+from server.logs_requests import LoggedFastPath, RequestLog
+from server.metrics import Metrics
+from server.metrics_figures import Figures
+from server.metrics_requests import RequestMetrics, metrics_router
 from server.ogc import describe, ogc_router, tile_resolver
 from server.proxies import ProxyMiddleware, ProxyPolicy
 from server.render_queue import RenderQueue
@@ -33,6 +39,7 @@ from server.tile_store import TileStore
 from server.tilejson import VERSION, tilejson_router
 from server.tiles import tile_router
 from server.tms import tms_resolver, tms_router
+from server.traces import RequestTraces, open_traces
 from server.viewer_pages import add_viewer
 from server.wms import wms_router
 from server.wmts import wmts_router
@@ -80,6 +87,7 @@ def create_app(
     keys = ApiKeys.from_settings(settings)
     shares = TokenBuckets(buckets or bucket_file(), settings.rate_limit, settings.rate_burst) if settings.rate_limit else None
     caches = Caches.open(settings)
+    metrics, traces = Metrics(), open_traces(settings)
     if planet is None:
         planet = planet_from_settings(settings, caches.blocks)
     encoder = Encoder.from_settings(settings)
@@ -89,13 +97,19 @@ def create_app(
     metatile = settings.metatile or (2 if planet.compute.device.type == "cuda" else 1)
     store = TileStore(ready, planet.identity, caches.tiles, None if caches.redis is None else caches.redis.tiles)
     queue = RenderQueue(settings.queue_limit, settings.bulk_limit, render_turns(settings))
-    renderer = TileRenderer(planet, encoder, store, metatile, settings.encoder_threads, queue)
+    renderer = TileRenderer(planet, encoder, store, metatile, settings.encoder_threads, queue, metrics, traces)
     readiness = Readiness(renderer, [caches.fault])
     exports = export_jobs(settings, planet, renderer)
+    figures = Figures(metrics, planet, ready.counts)
+    figures.memory_cache("tiles", ready.lru)
+    figures.disk_cache("tiles", caches.tiles)
+    figures.disk_cache("blocks", caches.block_disk)
+    if caches.redis is not None:
+        figures.redis(caches.redis)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with running(exports) if run_exports else nullcontext():
+        async with figures.kept(), running(exports) if run_exports else nullcontext():
             yield
             renderer.stop()
         await renderer.drain(DRAIN_S)
@@ -104,12 +118,17 @@ def create_app(
             shares.close()
         await caches.aclose()
         caches.close()
+        traces.close()
 
     api = FastAPI(title="MetaEarth Tiles", description=DESCRIPTION, version=VERSION, lifespan=lifespan)
     api.state.settings, api.state.planet, api.state.renderer = settings, planet, renderer
-    api.state.caches, api.state.readiness = caches, readiness
+    api.state.readiness, api.state.caches = readiness, caches
+    api.state.metrics = metrics
     add_error_handlers(api)
     api.include_router(health_router(planet, readiness))
+    if settings.metrics:
+        api.include_router(metrics_router(metrics))
+        api.include_router(admin_router(metrics))
     api.include_router(tilejson_router(settings, planet))
     api.include_router(ogc_router(settings, planet, renderer, ready, encoder))
     describe(api, lambda document: declare_refusals(document, settings, keys=bool(keys)))
@@ -124,9 +143,17 @@ def create_app(
     proxies = ProxyPolicy(settings)
     guard = Guard(settings, proxies, keys, shares)
     limits = Limits(ProxyMiddleware(api, proxies), settings, proxies, shares)
+    figures.refusals(limits.refused)
     api.state.limits = limits
-    outside = CorsMiddleware(SecurityHeaders(limits, settings, private=bool(keys)), cors)
-    application = FastPath(outside, ready, planet.name, api, proxies, guard if guard.needed else None)
+    inside: ASGIApp = CorsMiddleware(SecurityHeaders(limits, settings, private=bool(keys)), cors)
+    inside = RequestMetrics(inside, metrics)
+    if settings.traces:
+        inside = RequestTraces(inside, traces)
+    guarding = guard if guard.needed else None
+    if settings.access_log:
+        application: FastPath = LoggedFastPath(inside, ready, planet.name, api, proxies, guarding)
+    else:
+        application = FastPath(RequestLog(inside, lines=False), ready, planet.name, api, proxies, guarding)
     if caches.redis is not None:
         application.add_tier(store.fetch)
     application.add_alias("/tms", tms_resolver(planet.name))

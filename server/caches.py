@@ -58,12 +58,12 @@ class Caches:
         return SharedBlocks(None if self.redis is None else self.redis.blocks, self.block_disk, self.claims)
 
     def fault(self) -> str | None:
-        """Why a cache cannot be reached at this moment, in a sentence; None if all can. At once: it asks nobody."""
+        """Why what is made cannot be kept at this moment, in a sentence; None if it can. Asks the system only."""
         for cache in (self.tiles, self.block_disk):
             if cache is not None and not os.access(cache.path.parent, os.W_OK):
                 return f"The cache directory {cache.path.parent} cannot be written; make it writable."
-        if self.redis is not None and not self.redis.tiles.available:
-            return "Redis cannot be reached; tiles are served without it, rendered anew where this server has not kept them."
+        if self.redis is not None and not self.redis.available:
+            return "The Redis of METAEARTH_CACHE_URL cannot be reached; tiles are served without it."
         return None
 
     async def aclose(self) -> None:

@@ -76,10 +76,12 @@ def serve(
             typer.echo(f"MetaEarth Tiles on http://{shown}:{bound}  (cache {settings.cache_dir}; Ctrl+C stops)")
 
         if settings.workers > 1 or settings.max_memory_mb is not None:
+            from server.metrics_workers import shared_metrics
             from server.supervisor import Supervisor
 
             undone_by_failure.pop_all()
-            raise typer.Exit(Supervisor(settings, listener, started).run())
+            with shared_metrics():
+                raise typer.Exit(Supervisor(settings, listener, started).run())
 
         from server.app import create_app
         from server.run import run_server, what_serves

@@ -35,7 +35,7 @@ MAX_HEADERS, MAX_HEADER_BYTES = 100, 32768
 # Probes come by address, without a key, and must be answered when the server is busy most of all.
 PROBES = frozenset({"/health", "/ready"})
 # What shows no picture: the pages that ask for one, and their documentation.
-OPEN = frozenset({"/", "/favicon.ico", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}) | PROBES
+OPEN = frozenset({"/", "/admin", "/favicon.ico", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}) | PROBES
 OPEN_BELOW = "/viewer/"
 # Headers of requests for what nobody looks at yet: of browsers today, and of older ones.
 PREFETCH = frozenset({b"sec-purpose", b"purpose", b"x-purpose", b"x-moz"})

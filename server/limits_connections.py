@@ -135,4 +135,4 @@ def allow_connections(wanted: int) -> int:
     if soft != resource.RLIM_INFINITY and soft < needed:
         soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, soft - SPARE_DESCRIPTORS))
+    return wanted if soft == resource.RLIM_INFINITY else min(wanted, max(16, soft - SPARE_DESCRIPTORS))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from typing import TypeVar
 
@@ -20,9 +22,12 @@ from server.encode import Encoder
 from server.errors import RenderError
 from server.fastpath import ReadyTile
 from server.limits_rate import charge
-from server.render_queue import STOPPING, RenderQueue, step_back
+from server.metrics import Metrics, Tier
+from server.metrics_queue import QueueMetrics
+from server.render_queue import STOPPING, Priority, RenderQueue, step_back
 from server.tile_store import Body, Made, TileStore
 from server.tilekey import CRS84, TileKey
+from server.traces import Traces
 
 logger = logging.getLogger(__name__)
 
@@ -44,14 +49,18 @@ class TileRenderer:
         metatile: int,
         encoder_threads: int,
         queue: RenderQueue,
+        metrics: Metrics,
+        traces: Traces,
     ) -> None:
         self.queue = queue
         self._planet = planet
         self._encoder = encoder
         self.store = store
         self._metatile = metatile
+        self._metrics, self._traces = metrics, traces
+        queue.observe(QueueMetrics(metrics, Priority, queue.depth))
         self._tiles: SingleFlight[ReadyTile] = SingleFlight()
-        self._metatiles: SingleFlight[Made] = SingleFlight()
+        self._metatiles: SingleFlight[tuple[Made, Tier]] = SingleFlight()
         self._encode_pool = ThreadPoolExecutor(encoder_threads, "encode", initializer=step_back)
 
     async def tile(self, key: TileKey) -> ReadyTile:
@@ -64,10 +73,20 @@ class TileRenderer:
         """
         tile = self.store.ready.get(key.path)
         if tile is not None:
+            self._metrics.tiles.labels("memory", key.zoom).inc()
             return tile
+        tier: Tier = "coalesced"
+
+        async def load() -> ReadyTile:
+            nonlocal tier
+            tile, tier = await self._load(key)
+            return tile
+
         try:
             with self.queue.waiting(self._corner(key).path):
-                return await self._tiles.do(key.path, lambda: self._load(key))
+                tile = await self._tiles.do(key.path, load)
+            self._metrics.tiles.labels(tier, key.zoom).inc()
+            return tile
         except RuntimeError as error:  # what an executor raises that takes no more work
             if not self.stopping:
                 raise
@@ -82,7 +101,8 @@ class TileRenderer:
             RenderError: if it cannot be rendered at present.
             ModelError: what the planet raises.
         """
-        return await outcome(self.queue.submit_bulk(lambda: self._guarded(lambda: function(self._planet), name)))
+        work = self._watched(None, lambda: self._guarded(lambda: function(self._planet), name))
+        return await outcome(self.queue.submit_bulk(work))
 
     @property
     def stopping(self) -> bool:
@@ -105,32 +125,62 @@ class TileRenderer:
         self._encode_pool.shutdown(cancel_futures=True)
         self.store.close()
 
-    async def _load(self, key: TileKey) -> ReadyTile:
-        found = await self.store.find([key])
+    async def _load(self, key: TileKey) -> tuple[ReadyTile, Tier]:
+        with self._traces.span("cache lookup", zoom=key.zoom) as span:
+            found = await self.store.find([key])
+            span["found"] = key in found
         if key in found:
             return found[key]
         corner = self._corner(key)
-        made = await self._metatiles.do(corner.path, lambda: self._make(corner))
-        return made[key]
+        made, tier = await self._metatiles.do(corner.path, lambda: self._make(corner))
+        return made[key], tier
 
-    async def _make(self, corner: TileKey) -> Made:
+    async def _make(self, corner: TileKey) -> tuple[Made, Tier]:
         keys = self._metatile_keys(corner)
         if len(keys) > 1:
             # Another tile's request may have made all of them since this one looked for its own.
             found = await self.store.find(keys)
             if len(found) == len(keys):
-                return found
-        return await self.store.once(keys, lambda: self._encoded(corner, keys))
+                return {key: tile for key, (tile, _) in found.items()}, "coalesced"
+        tier: Tier = "coalesced"  # unless it is this server that makes them
+
+        async def encoded() -> dict[TileKey, Body]:
+            nonlocal tier
+            tier = "rendered"
+            return await self._encoded(corner, keys)
+
+        return await self.store.once(keys, encoded), tier
 
     async def _encoded(self, corner: TileKey, keys: list[TileKey]) -> dict[TileKey, Body]:
         charge()
-        pixels = await outcome(self.queue.submit_tile(corner.path, lambda: self._render(corner)))
+        watched = self._watched(corner.zoom, lambda: self._render(corner))
+        pixels = await outcome(self.queue.submit_tile(corner.path, watched))
         return await run_in(self._encode_pool, lambda: self._encode(keys, pixels))
 
     def _corner(self, key: TileKey) -> TileKey:
         """The first tile of the metatile of `key`."""
         size = self._tiles_a_side(key)
         return replace(key, x=key.x // size * size, y=key.y // size * size)
+
+    def _watched(self, zoom: int | None, render: Callable[[], T]) -> Callable[[], T]:
+        """`render` with its time measured and traced, from now, when it is queued; for the thread that renders.
+
+        What it logs there has the identifier of the request that asks now.
+        """
+        queued = time.perf_counter()
+
+        def work() -> T:
+            named = {} if zoom is None else {"zoom": zoom}
+            self._traces.past("queue", time.perf_counter() - queued, **named)
+            before = self._planet.evaluations
+            with self._metrics.rendering(zoom), self._traces.span("render", **named) as span:
+                try:
+                    return render()
+                finally:
+                    span["evaluations"] = (self._planet.evaluations - before) * self._planet.steps
+
+        context = copy_context()
+        return lambda: context.run(work)
 
     def _metatile_keys(self, corner: TileKey) -> list[TileKey]:
         side = self._side(corner)
@@ -154,8 +204,7 @@ class TileRenderer:
         read = self._planet.read
         return self._guarded(lambda: read(zoom, x, y, side, side), corner.path)
 
-    @staticmethod
-    def _guarded(function: Callable[[], T], name: str) -> T:
+    def _guarded(self, function: Callable[[], T], name: str) -> T:
         try:
             return function()
         except ModelError:
@@ -164,6 +213,7 @@ class TileRenderer:
             # Memory of the device or the machine that has run out, most of all; another request may well
             # succeed.
             logger.exception("rendering %s failed", name)
+            self._metrics.failures.inc()
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise RenderError(f"The tile could not be rendered ({reason}); try again in a few seconds.") from error
 
@@ -175,5 +225,7 @@ class TileRenderer:
             top, left = (key.y - first.y) * side, (key.x - first.x) * side
             tile = np.ascontiguousarray(pixels[top : top + side, left : left + side])
             solid = bool((tile == tile[0, 0]).all())
-            bodies[key] = Body(self._encoder.encode(tile, key.extension), solid)
+            timed = self._metrics.encode_seconds.labels(key.extension).time()
+            with self._traces.span("encode", format=key.extension), timed:
+                bodies[key] = Body(self._encoder.encode(tile, key.extension), solid)
         return bodies

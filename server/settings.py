@@ -126,6 +126,10 @@ class Settings(BaseSettings):
         "*", description="pages that may embed the viewer, a CSP source list: 'none', https://a.example"
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level that is logged")
+    log_format: Literal["text", "json"] = Field("text", description="a line of text or a JSON object for each record")
+    access_log: bool = Field(False, description="a line for each request, tiles from memory included")
+    metrics: bool = Field(True, description="/metrics for Prometheus and the live figures at /admin")
+    traces: bool = Field(False, description="OpenTelemetry traces, to where the OTEL_* variables say")
 
     @field_validator("root_path")
     @classmethod
@@ -259,6 +263,6 @@ def unknown_variables() -> list[str]:
 def _sentence(detail: Any) -> str:
     name = PREFIX + str(detail["loc"][0]).upper() if detail["loc"] else "settings"
     text = detail["msg"].removeprefix("Value error, ")
-    # Of an address with a password only what follows the @ may be shown.
-    given = "..." if name == f"{PREFIX}API_KEYS" else re.sub(r"(?<=//).*@", "***@", str(detail["input"]))
-    return f"{name}={given}: {text[0].lower()}{text[1:]}"
+    # Of an address with a password only what follows the @ may be shown, and nothing of what should have been a digest.
+    shown = "..." if name == f"{PREFIX}API_KEYS" else re.sub(r"(?<=//).*@", "***@", str(detail["input"]))
+    return f"{name}={shown}: {text[0].lower()}{text[1:]}"

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cache import DiskCache, run_in
 from server.fastpath import ReadyTile, ReadyTiles
+from server.metrics import Tier
 from server.tilekey import TileKey
 
 if TYPE_CHECKING:
-    from cache.redis_tiles import RedisTiles, Values
+    from cache.redis_lookup import Values
+    from cache.redis_tiles import RedisTiles
 
 Made = dict[TileKey, ReadyTile]
+Found = dict[TileKey, tuple[ReadyTile, Tier]]
 
 
 class Body(NamedTuple):
@@ -50,16 +53,17 @@ class TileStore:
         body = await self.redis.get(self.name(key))
         return None if body is None else self._made(key, body, "redis")
 
-    async def find(self, keys: Sequence[TileKey]) -> Made:
-        """Those of `keys` that any tier has."""
-        found = {key: tile for key in keys if (tile := self.ready.get(key.path)) is not None}
+    async def find(self, keys: Sequence[TileKey]) -> Found:
+        """Those of `keys` that any tier has, and which."""
+        found: Found = {key: (tile, "memory") for key in keys if (tile := self.ready.get(key.path)) is not None}
         names = {self.name(key): key for key in keys if key not in found}
         if self.redis is not None and names:
             for name, body in (await self.redis.get_many(list(names))).items():
-                found[names[name]] = self._made(names.pop(name), body, "redis")
+                key = names.pop(name)
+                found[key] = self._made(key, body, "redis"), "redis"
         if self.disk is not None and names:
             bodies = await run_in(self._disk_pool, lambda: self._read(list(names)))
-            found.update({names[name]: self._made(names[name], body, "disk") for name, body in bodies.items()})
+            found.update({names[name]: (self._made(names[name], body, "disk"), "disk") for name, body in bodies.items()})
             if self.redis is not None:
                 await self.redis.put_many(bodies)
         return found
@@ -97,7 +101,7 @@ class TileStore:
         """Ends the thread that reads the disk."""
         self._disk_pool.shutdown(cancel_futures=True)
 
-    def _made(self, key: TileKey, body: bytes, tier: str) -> ReadyTile:
+    def _made(self, key: TileKey, body: bytes, tier: Tier) -> ReadyTile:
         self.lookups[tier, key.zoom] += 1
         return self.ready.make(key, body)
 

@@ -13,6 +13,8 @@ import os
 import socket
 from typing import Any
 
+import typer
+
 from server.failures import one_line_errors
 from server.logs import configure_logging
 from server.settings import load_settings
@@ -70,4 +72,7 @@ def _orders() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except typer.Exit as failure:  # what has gone wrong is said already
+        raise SystemExit(failure.exit_code) from None

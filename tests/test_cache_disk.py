@@ -213,6 +213,22 @@ def test_a_writer_killed_with_signal_9_leaves_a_readable_cache(path: Path) -> No
     assert not path.with_name("tiles.sqlite.corrupt").exists()
 
 
+def test_processes_that_open_a_new_file_at_once_share_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from cache import DiskCache\n"
+        "cache = DiskCache(Path(sys.argv[1]), 1 << 24); name = sys.argv[2]\n"
+        "for number in range(50): cache.put(f'{name}-{number}', f'{name} {number}'.encode() * 100)\n"
+        "cache.close()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "new.sqlite")]
+    processes = [subprocess.Popen([*command, str(n)], cwd=ROOT, stderr=subprocess.PIPE) for n in range(4)]
+    for process in processes:
+        assert (process.communicate(timeout=120)[1], process.returncode) == (b"", 0)
+    cache = DiskCache(tmp_path / "new.sqlite", 1 << 24)
+    assert len(cache) == 200
+    assert all(cache.get(f"{n}-{number}") == f"{n} {number}".encode() * 100 for n in range(4) for number in range(50))
+
+
 def test_what_is_there_is_told_without_reading_it(path: Path) -> None:
     cache = DiskCache(path, 4 * MIB)
     for i in range(1200):
@@ -254,19 +270,3 @@ def test_a_damaged_content_is_dropped_for_all_and_can_be_stored_again(path: Path
     assert sorted(cache.keys()) == ["sea/1", "sea/3"]
     assert cache.contents == 1
     assert cache.sound()
-
-
-def test_processes_that_open_a_new_file_at_once_share_it(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from cache import DiskCache\n"
-        "cache = DiskCache(Path(sys.argv[1]), 1 << 24); name = sys.argv[2]\n"
-        "for number in range(50): cache.put(f'{name}-{number}', f'{name} {number}'.encode() * 100)\n"
-        "cache.close()"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "new.sqlite")]
-    processes = [subprocess.Popen([*command, str(n)], cwd=ROOT, stderr=subprocess.PIPE) for n in range(4)]
-    for process in processes:
-        assert (process.communicate(timeout=120)[1], process.returncode) == (b"", 0)
-    cache = DiskCache(tmp_path / "new.sqlite", 1 << 24)
-    assert len(cache) == 200
-    assert all(cache.get(f"{n}-{number}") == f"{n} {number}".encode() * 100 for n in range(4) for number in range(50))

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 import redis
+from PIL import Image
 from starlette.testclient import TestClient
 
 from cache import CacheError
@@ -266,6 +267,11 @@ def test_a_second_server_answers_from_redis_without_rendering_and_without_fastap
         app.app = behind
         store = app.api.state.renderer.store
         assert store.lookups["redis", 4] == 5
+        metrics = client.get("/metrics").text.splitlines()
+        assert 'metaearth_tiles_total{tier="redis",zoom="4"} 5.0' in metrics
+        assert 'metaearth_tiles_total{tier="memory",zoom="4"} 0.0' in metrics
+        assert 'metaearth_requests_total{status="200",zoom="4"} 5.0' in metrics
+        assert 'metaearth_cache_up{cache="redis"} 1.0' in metrics
     assert len(readings.calls) == 1
 
 
@@ -282,3 +288,21 @@ def test_what_the_disk_has_comes_back_into_an_empty_redis(
         assert client.get("/4/8/5.png").content == first
         assert redis_server.client().dbsize() == 1
     assert len(readings.calls) == 1
+
+
+def test_solid_tiles_are_stored_once_in_redis_and_on_disk(
+    make_settings: MakeSettings, redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (512, 256), (20, 40, 90)).save(tmp_path / "sea.png")
+    monkeypatch.setenv("METAEARTH_BASE_PICTURE", str(tmp_path / "sea.png"))
+    settings = make_settings(cache_url=redis_server.url, tile_memory_mb=0)
+    app = create_app(settings)
+    with TestClient(app) as client:
+        bodies = {client.get(f"/4/{x}/5.png").content for x in range(8)}
+        assert len(bodies) == 1
+        assert {client.get(f"/4/{x}/5.png").content for x in range(8)} == bodies
+        assert app.api.state.renderer.store.lookups["redis", 4] == 8
+        kinds = [short_name(key.decode())[0] for key in redis_server.client().scan_iter("metaearth:1:[tc]:*")]
+        assert sorted(kinds) == [CONTENT] + [TILE] * 8
+        disk = app.api.state.renderer.store.disk
+        assert (len(disk), disk.contents) == (8, 1)

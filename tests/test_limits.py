@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -233,6 +234,15 @@ def test_ready_says_why_not(make_settings: MakeSettings, planet: Planet, tmp_pat
         app.api.state.renderer.stop()
         assert "stopping" in sentence(client.get("/ready"), 503)
         assert client.get("/health").status_code == 200
+
+
+def test_not_ready_without_its_redis_which_tiles_do_not_need(make_settings: MakeSettings, planet: Planet) -> None:
+    with socket.socket() as taken:  # bound and not listening: who connects is refused
+        taken.bind(("127.0.0.1", 0))
+        settings = make_settings(cache_url=f"redis://127.0.0.1:{taken.getsockname()[1]}")
+        with TestClient(create_app(settings, planet)) as client:
+            assert "METAEARTH_CACHE_URL" in sentence(client.get("/ready"), 503)
+            assert client.get("/health").status_code == client.get("/0/0/0.png").status_code == 200
 
 
 def test_a_server_that_stops_keeps_what_has_been_rendered_though_nobody_waits(

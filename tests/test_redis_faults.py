@@ -93,10 +93,14 @@ def test_down_at_the_start(
         ((level, text),) = said(caplog)
         assert level == "WARNING"
         assert redis_server.url in text
+        metrics = client.get("/metrics").text
+        assert 'metaearth_cache_up{cache="redis"} 0.0' in metrics
+        assert 'metaearth_cache_errors_total{cache="redis"} 0.0' not in metrics
         redis_server.start()
         wait_until(lambda: tiles.tier.available)
         tiles.get("/4/8/5.png")
         assert redis_server.client().dbsize() >= 1
+        assert 'metaearth_cache_up{cache="redis"} 1.0' in client.get("/metrics").text
 
 
 def test_frozen(tiles: Tiles, redis_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:

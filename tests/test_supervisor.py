@@ -65,7 +65,8 @@ class Served:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Tells it to stop; the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(60)
+        self.process.communicate(timeout=60)
+        return self.process.returncode
 
 
 def until(condition: Callable[[], Any], seconds: float = START_S) -> Any:
@@ -93,11 +94,33 @@ def test_a_killed_worker_is_replaced_and_the_other_serves_meanwhile(server: Serv
     victim = min(before)
     os.kill(victim, signal.SIGKILL)
     killed = time.monotonic()
-    tile = decode(server.get("/3/4/2.png"))
+    server.get("/health")
     assert time.monotonic() - killed < 5
+    tile = decode(server.get("/3/4/2.png"))
     assert np.array_equal(tile, planet.read(3, 4 * 256, 2 * 256, 256, 256))
     until(lambda: victim not in server.workers() and len(server.workers()) == 2)
     assert "SIGKILL" in server.log.read_text()
+
+
+def test_any_worker_tells_the_metrics_of_all_and_a_death_loses_none(server: Served) -> None:
+    def value(name: str) -> float:
+        lines = server.get("/metrics").decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+    hits = 'metaearth_tiles_total{tier="memory",zoom="2"}'
+    until(lambda: value("metaearth_workers ") == 2)
+    server.get("/2/1/1.jpg")
+    for _ in range(30):  # each by a connection of its own
+        server.get("/2/1/1.jpg")
+    until(lambda: value('metaearth_requests_total{status="200",zoom="2"}') == 31, 30)
+    found = value(hits)
+    assert found in (29, 30), "one was rendered, and the other worker read the disk once"
+    assert json.loads(server.get("/admin/stats"))["workers"] == 2
+    os.kill(min(server.workers()), signal.SIGKILL)
+    for _ in range(2):
+        assert value(hits) == found, "before and after the dead worker's place is taken"
+        until(lambda: value("metaearth_workers ") == 2)
+    assert value("metaearth_process_resident_memory_bytes ") > 2 * (100 << 20)
 
 
 def test_any_worker_tells_of_an_export_and_one_works_on_it(server: Served) -> None:

@@ -90,12 +90,11 @@ def generate(
     """One stage as `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
     device = parent.device
     wide = F.pad(parent, (LEVEL_REACH,) * 4, mode="reflect")
-    level, told = condition_level(wide, LEVEL_REACH, log2_gsd[:, None])
+    level = condition_level(wide, LEVEL_REACH, log2_gsd[:, None])
     seen = parent + level * torch.randn(parent.shape, generator=generator).to(device)
     shape = (*parent.shape[:2], 4 * parent.shape[2], 4 * parent.shape[3])
     noise = torch.randn(shape, generator=generator).to(device)
-    seen, plane = (v.contiguous(memory_format=torch.channels_last) for v in (seen, told / MAX_CONDITION_LEVEL))
-    plane = plane.expand(-1, 1, *parent.shape[2:])
+    seen, plane = (v.contiguous(memory_format=torch.channels_last) for v in (seen, level / MAX_CONDITION_LEVEL))
 
     last = times(steps)[-2]
 

@@ -2,8 +2,9 @@
 is run in it by chroot, as root or as USER says, with exactly the environment that ENV and ARG make.
 
 The root is this machine's own, which must be a Debian as the images are, or a folder made by debootstrap that IMAGE_ROOT
-names. Unless IMAGE_FULL is set, the packages of the tests' own environment are shown to the one that is built, so that pip
-finds what it is told to install already there and only this project's wheel is really built and installed.
+names. Unless IMAGE_FULL is set, those packages of the tests' own environment that docker/requirements.txt names, and torch,
+are shown to the one that is built, so that pip finds what it is told to install already there and only this project's wheel
+is really built and installed.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import distribution
 from pathlib import Path
 from string import Template
 
 from dockerfile_parse import DockerfileParser
 
-SHARED = "/opt/shared"
+# In the views: the packages of the tests' own environment, and links to those of them that the image has.
+ALL, SHARED = "/opt/all", "/opt/shared"
 PATHS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NEEDED = ("unshare", "chroot", "setpriv", "mount")
+PATIENCE_S = 3600 if os.environ.get("IMAGE_FULL") else 540
 # For commands in a view: what pip on this machine is told about its proxies, indexes and certificates.
 PASSED = (
     "http_proxy",
@@ -89,7 +93,7 @@ class Stage:
         inner = ["chroot", str(self.folder / "view"), *drop, "env", "-i", "-C", self.workdir, *variables, *command]
         script.append(f"exec {shlex.join(inner)}")
         isolate = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *(["--net"] if sealed else [])]
-        done = subprocess.run([*isolate, "sh", "-ec", "\n".join(script)], capture_output=True, text=True, timeout=540)
+        done = subprocess.run([*isolate, "sh", "-ec", "\n".join(script)], capture_output=True, text=True, timeout=PATIENCE_S)
         assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -106,7 +110,7 @@ def shown_binds() -> dict[Path, str]:
     """What the views show of this machine beside the root: where, by what."""
     binds: dict[Path, str] = {}
     if not os.environ.get("IMAGE_FULL"):
-        binds[Path(sysconfig.get_path("purelib"))] = SHARED
+        binds[Path(sysconfig.get_path("purelib"))] = ALL
     if os.environ.get("IMAGE_ROOT"):
         node = Path(shutil.which("node") or "/usr/bin/node").resolve()
         binds |= {node: "/usr/local/bin/node", Path("/usr/lib/node_modules"): "/usr/lib/node_modules"}
@@ -116,10 +120,22 @@ def shown_binds() -> dict[Path, str]:
     return binds
 
 
+def shared_names() -> set[str]:
+    """What the packages of the image have at the top of site-packages here."""
+    lines = (Path(__file__).parents[2] / "docker" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    packages = ["torch", *(line.partition("==")[0] for line in lines if not line.startswith("#"))]
+    return {file.parts[0] for name in packages for file in distribution(name).files or ()} - {"..", "__pycache__"}
+
+
 def base_layer(folder: Path) -> Stage:
     """The root with the programs `python`, `pip` and `npm`, as the images of Python and Node.js have them."""
     root = os.environ.get("IMAGE_ROOT")
     base = Stage(folder / "base", root or "/")
+    if not os.environ.get("IMAGE_FULL"):
+        links = base.upper / SHARED[1:]
+        links.mkdir(parents=True)
+        for name in shared_names():
+            (links / name).symlink_to(f"{ALL}/{name}")
     if root:
         base.run(["sh", "-c", "python3 -m venv /opt/base && ln -s /opt/base/bin/pip /usr/local/bin/pip"])
         base.run(["ln", "-s", "/usr/bin/python3", "/usr/local/bin/python"])

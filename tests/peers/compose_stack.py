@@ -22,7 +22,7 @@ import pytest
 from bench.process import free_port
 from docker.local import nginx_conf, redis_conf
 from tests.compose_services import ROOT, load
-from tests.peers.test_viewer import wait_for
+from tests.peers.browser import wait_for
 
 # What a test cannot wait for; and for `Stack.asked` a log that is written at once, with the checks that nginx makes by itself.
 TEST_PLACES = {
@@ -124,7 +124,7 @@ def stack(folder: Path) -> Iterator[Stack]:
         made = Stack(folder, nginx_port, hasty_port, redis_port, server_port, client, environment)
         services = load()["services"]
         try:
-            assert services["redis"]["command"] == ["redis-server", "/etc/redis/redis.conf"]
+            assert services["redis"]["entrypoint"] == ["redis-server", "/etc/redis/redis.conf"]
             made.start("redis", [redis, str(redis_conf(folder / "redis", made.redis_port))])
             assert services["nginx"]["entrypoint"] == ["nginx", "-g", "daemon off;"]
             for name, port, places in (("nginx", made.nginx_port, {}), ("hasty", made.hasty_port, HASTY)):

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -19,9 +20,9 @@ import pytest
 from PIL import Image
 
 from model import Planet
-from tests.peers.compose_image import NEEDED, Build, Stage
+from tests.peers.compose_image import NEEDED, PATIENCE_S, Build, Stage
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(4 * PATIENCE_S)
 
 ROOT = Path(__file__).parents[2]
 VOLUME = "/var/cache/metaearth"
@@ -127,5 +128,5 @@ def test_it_needs_no_privileges_and_writes_nowhere_else(visit: dict[str, Any]) -
 
 def test_its_health_check_tells_up_from_down(visit: dict[str, Any]) -> None:
     assert visit["before"] == 1
-    assert visit["stopped"] == 0
+    assert visit["stopped"] in (0, -signal.SIGTERM)  # uvicorn hands the signal on once it has drained
     assert visit["after"] == 1

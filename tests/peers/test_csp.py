@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from model import Planet
 from server.app import create_app
 from tests.conftest import MakeSettings
+from tests.peers.browser import PATIENCE_S, wait_for
 from tests.peers.pages import ClientPages, client_pages
 from tests.peers.serving import served
-from tests.peers.test_viewer import PATIENCE_S, wait_for
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -22,9 +26,9 @@ def refused(pages: ClientPages) -> list[str]:
 
 
 def test_no_page_breaks_its_policy_and_no_script_can_be_slipped_in(
-    make_settings: MakeSettings, planet: Planet, tmp_path: Path
+    make_settings: MakeSettings, planet: Planet, chromium: Chrome, tmp_path: Path
 ) -> None:
-    with served(create_app(make_settings(), planet)) as port, client_pages(tmp_path) as pages:
+    with served(create_app(make_settings(), planet)) as port, client_pages(chromium, tmp_path) as pages:
         chrome, address = pages.chrome, f"http://127.0.0.1:{port}"
         for path in ("/ogc?f=html", "/collections/earth?f=html", "/docs"):
             chrome.get(address + path)

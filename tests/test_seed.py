@@ -31,8 +31,8 @@ from tests.conftest import Readings
 from tests.load.conftest import with_base
 from tests.peers.serving import served
 from tests.redis_server import RedisServer
-from tests.test_cli import ROOT
 
+ROOT = Path(__file__).parents[1]
 PATIENCE_S = 120
 # A diamond in the Alps with a hole, a square across the antimeridian.
 DIAMOND: dict[str, Any] = {

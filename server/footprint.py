@@ -18,6 +18,8 @@ from rasterio.warp import transform as gdal_transform
 
 from model.grid import EARTH_CIRCUMFERENCE, MAX_ZOOM
 
+# What GDAL allows when it chooses an overview: enlarging a little beats four times the pixels, or sixteen at odd zooms.
+OVERSAMPLING = 1.2
 STEP = 16
 """Most pixels between two points of the grid that measures a map, up to 32 points a side."""
 Bounds = tuple[float, float, float, float]
@@ -126,13 +128,12 @@ def measure(crs: CRS, bounds: Bounds, width: int, height: int, most: int = 32) -
 
 
 def finest_zoom(crs: CRS, bounds: Bounds, width: int, height: int) -> int:
-    """The first zoom whose pixels are at least as fine as those of the map, 0 to 20."""
+    """The first zoom whose pixels are at most `OVERSAMPLING` times as large as those of the map, 0 to 20."""
     return zoom_for(measure(crs, bounds, width, height, 64).finest)
 
 
 def zoom_for(finest: float) -> int:
-    # A little tolerance, for resolutions that are written with few digits.
-    return min(max(math.ceil(-math.log2(finest * 256) - 0.002), 0), MAX_ZOOM)
+    return min(max(math.ceil(-math.log2(finest * 256 * OVERSAMPLING)), 0), MAX_ZOOM)
 
 
 def touches_world(crs: CRS, bounds: Bounds, width: int, height: int) -> bool:

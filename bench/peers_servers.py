@@ -53,12 +53,18 @@ http {{
 MAPPROXY = """
 services: {{tms: {{use_grid_names: true, origin: nw}}}}
 layers: [{{name: earth, title: earth, sources: [kept]}}]
+sources:
+  planet:
+    type: tile
+    grid: GLOBAL_WEBMERCATOR
+    url: http://127.0.0.1:{planet}/%(z)s/%(x)s/%(y)s.jpg
 caches:
   kept:
     grids: [GLOBAL_WEBMERCATOR]
-    sources: []
+    sources: [planet]
     format: image/jpeg
-    cache: {{type: mbtiles, filename: {mbtiles}}}
+    meta_size: [1, 1]
+    cache: {{type: file, directory: {folder}/cache}}
 """
 
 
@@ -141,10 +147,10 @@ def titiler(material: Material, port: int) -> list[str]:
 
 
 def mapproxy(material: Material, port: int) -> list[str]:
-    """MapProxy under gunicorn with threads, its cache our MBTiles file."""
+    """MapProxy under gunicorn with threads, its cache files that it fetched from our server."""
     folder = material.folder / "mapproxy"
     folder.mkdir(exist_ok=True)
-    (folder / "mapproxy.yaml").write_text(MAPPROXY.format(mbtiles=material.mbtiles))
+    (folder / "mapproxy.yaml").write_text(MAPPROXY.format(folder=folder, planet=material.planet))
     program = f"from mapproxy.wsgiapp import make_wsgi_app\napplication = make_wsgi_app({str(folder / 'mapproxy.yaml')!r})\n"
     (folder / "peer.py").write_text(program)
     gunicorn = _venv(material) / "bin" / "gunicorn"
@@ -184,16 +190,10 @@ def _install(command: list[str]) -> None:
         raise MissingError(f"{' '.join(command[:4])} failed: {lines[-1] if lines else done.returncode}")
 
 
-def _mapproxy_path(_: Material, tile: str) -> str:
-    """MapProxy takes the rows of an MBTiles file, from the south, for those of its grid, from the north."""
-    z, x, y = (int(part) for part in tile.split("/"))
-    return f"/tms/1.0.0/earth/GLOBAL_WEBMERCATOR/{z}/{x}/{(1 << z) - 1 - y}.jpeg"
-
-
 PEERS = (
     Peer("nginx, static file", lambda _, tile: f"/static/{'ready' if tile == '0/0/0' else 'tile'}.jpg", nginx),
     Peer("nginx, proxy_cache before ours", lambda _, tile: f"/{tile}.jpg", nginx),
     Peer("tileserver-gl-light, MBTiles", lambda _, tile: f"/data/earth/{tile}.jpg", tileserver),
-    Peer("MapProxy, MBTiles cache", _mapproxy_path, mapproxy),
+    Peer("MapProxy, file cache", lambda _, tile: f"/tiles/earth/GLOBAL_WEBMERCATOR/{tile}.jpeg", mapproxy),
     Peer("titiler, tile route (COG)", lambda m, tile: f"/cog/tiles/WebMercatorQuad/{tile}.jpg?url={m.cog}", titiler),
 )

@@ -49,7 +49,7 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     """Pick device and precision. ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Raises `DeviceError`.
 
     bf16 on a GPU and where the processor multiplies bf16 matrices in hardware faster than float32 (see `cpu_has_fast_bf16`).
-    The default number of sampler steps follows from the device: 8 on a GPU, 4 on a processor with fast bf16, 3 on others.
+    The default number of sampler steps follows from the device: 4 on a GPU, 2 on a processor.
     """
     if precision not in PRECISIONS:
         raise DeviceError(f"The precision {precision!r} is unknown; use one of {', '.join(PRECISIONS)}.")
@@ -66,7 +66,7 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     fast = chosen.type == "cuda" or cpu_has_fast_bf16()
     dtype = torch.bfloat16 if precision == "bf16" or (precision == "auto" and fast) else torch.float32
     on_gpu = chosen.type == "cuda"
-    return Compute(chosen, dtype, batch=16 if on_gpu else 1, steps=8 if on_gpu else 4 if fast else 3)
+    return Compute(chosen, dtype, batch=16 if on_gpu else 1, steps=4 if on_gpu else 2)
 
 
 def choose_steps(steps: int | None, compute: Compute) -> int:

@@ -14,10 +14,13 @@ def enlarge(parent: Tensor) -> Tensor:
     return F.interpolate(parent, scale_factor=4, mode="bicubic", align_corners=False)
 
 
-RECIPE = 2
+RECIPE = 3
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
 _SMOOTH_ROUNDS = 2
+_HEADROOM = 0.6
+"""Share of what a parent pixel leaves up to white that its children may take: a pixel of pure white would have only such
+descendants, a square without texture that grows with every zoom."""
 
 
 def project(image: Tensor, parent: Tensor) -> Tensor:
@@ -25,15 +28,15 @@ def project(image: Tensor, parent: Tensor) -> Tensor:
 
     What the means are off by is first taken away smoothly (back-projection, Irani and Peleg 1991): taken away block by block it
     leaves a lattice of 4 px, lines between blocks differing by a fifth more than lines within them. A block that would leave
-    [-1, 1] keeps its mean and loses contrast instead (its deviations are scaled down together), so that clipping never shifts
-    the mean.
+    [-1, 1], or come too near to white, keeps its mean and loses contrast instead (its deviations are scaled down together), so
+    that clipping never shifts the mean.
     """
     for _ in range(_SMOOTH_ROUNDS):
         image = image - enlarge(F.avg_pool2d(image, 4) - parent)
     deviation = image - _repeat(F.avg_pool2d(image, 4))
     highest = F.max_pool2d(deviation, 4).clamp(min=1e-6)
     lowest = F.max_pool2d(-deviation, 4).clamp(min=1e-6)
-    room = ((1 - parent) / highest).minimum((1 + parent) / lowest).clamp(0, 1)
+    room = (_HEADROOM * (1 - parent) / highest).minimum((1 + parent) / lowest).clamp(0, 1)
     return _repeat(parent) + deviation * _repeat(room)
 
 

@@ -92,6 +92,7 @@ async def drive(port: int, paths: Iterable[str], connections: int, *, tolerant: 
 
 def blocks_generated(server: Server) -> int:
     """Blocks that all workers of `server` have generated since it started, by its metrics."""
+    time.sleep(2.5)  # a worker that does not answer this request has written its figures once a second
     status, body, _ = server.get("/metrics")
     assert status == 200, body
     lines = [line for line in body.decode().splitlines() if line.startswith("metaearth_blocks_generated_total")]

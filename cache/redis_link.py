@@ -170,7 +170,8 @@ class RedisLink:
         """Closes the circuit."""
         with self._lock:
             self.available, self.suspected, self._strikes = True, False, 0
-            self._recovered_at = time.monotonic()
+            if self.counters.outages:  # to be connected for the first time is no recovery
+                self._recovered_at = time.monotonic()
             if self._warned:
                 self._warned = False
                 logger.info("the shared cache %s answers again", self.target.shown)

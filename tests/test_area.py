@@ -159,7 +159,9 @@ def test_long_work_takes_turns(planet: Planet, monkeypatch: pytest.MonkeyPatch) 
         ((4326, 10, 0, 11, 1, 1000000, 1000000), 20),
     ],
 )
-def test_the_zoom_is_the_first_whose_pixels_are_at_most_a_fifth_larger(box: tuple[int, float, float, float, float, int, int], zoom: int) -> None:
+def test_the_zoom_is_the_first_whose_pixels_are_at_most_a_fifth_larger(
+    box: tuple[int, float, float, float, float, int, int], zoom: int
+) -> None:
     assert zoom_of(area(*box)) == zoom
 
 

@@ -254,7 +254,8 @@ def test_a_running_server_is_seeded_over_http(run: Any, tmp_path: Path, planet: 
         result = run(*options, "--url", address, "--header", "X-Anything: at all")
         assert result.exit_code == 0, result.output
         assert "6 tiles: 6 made" in result.stdout
-        assert len(readings.calls) == 6
+        tiles = [call for call in readings.calls if call[3:] == (256, 256)]  # besides the pixel that a server warms up with
+        assert len(tiles) == 6
         result = run(*options, "--url", address + "/nowhere")
         assert result.exit_code == 1
         assert "answers 404" in result.stderr.strip().splitlines()[-1]

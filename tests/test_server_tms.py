@@ -161,6 +161,6 @@ def test_openapi_declares_xml(shared_client: TestClient) -> None:
     for path in ("/tms", "/tms/{version}", "/tms/{version}/{planet_name}"):
         assert set(paths[path]["get"]["responses"]["200"]["content"]) == {"application/xml"}
     tile = paths["/tms/{version}/{planet_name}/{z}/{x}/{y}.{ext}"]["get"]["responses"]
-    assert set(tile) == {"200", "304", "404", "405", "422", "503"}
+    assert set(tile) == {"200", "304", "404", "405", "413", "414", "422", "431", "503"}
     assert set(tile["404"]["content"]) == {"application/xml"}
     assert set(tile["405"]["content"]) == {"application/json"}

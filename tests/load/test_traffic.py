@@ -32,9 +32,9 @@ def deep_tiles(count: int, draw: random.Random) -> list[str]:
 
 def test_every_block_is_rendered_once_whoever_asks(redis_server: RedisServer, tmp_path: Path, planet: Planet) -> None:
     """10,000 requests at 64 connections over 500 tiles, two workers and Redis."""
-    side = amount(13, 3)  # tiles a side at zoom 6, four blocks each; their parents are the base picture
+    side = amount(13, 2)  # tiles a side at zoom 6, four blocks each; their parents are the base picture
     places = [(6, 33 + i, 21 + j) for i in range(side) for j in range(side)]
-    places += [(4, i % 16, i // 16) for i in range(amount(256, 40))] + [(3, i % 8, i // 8) for i in range(amount(64, 11))]
+    places += [(4, i % 16, i // 16) for i in range(amount(256, 45))] + [(3, i % 8, i // 8) for i in range(amount(64, 11))]
     places += [(2, i % 4, i // 4) for i in range(amount(11, 0))]
     paths = [f"/{z}/{x}/{y}.png" for z, x, y in places]
     assert len(paths) == amount(500, 60)

@@ -33,6 +33,8 @@ PATCHES = (1, 3, 7)
 """Sides of the patches that are compared, in pixels of their octave."""
 TEXTURE_WEIGHT = 1.0
 """Of the local energies' score beside that of the patches."""
+CONTRAST_WEIGHT = 2.0
+"""Of the score of energies over 16 px, which sees what single places hide: texture too faint, or too strong, throughout."""
 _TINY = 1e-6
 
 
@@ -44,28 +46,34 @@ def energy_loss(
     autocast: torch.dtype | None,
     steps: int,
     carry: float,
+    generations: int = 0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss of one batch of real crops ``child`` [B, 3, S, S] with their resolutions [B]; S is a multiple of 32.
 
-    A third of the batches have their true parents, a third faded ones (`fade`), a third parents that the sampler made itself,
-    each of the two samples its own: what a chain goes through. Returns (loss, score [B], the enlarged parent's score [B], ones
-    [B]) so that the log shows the share of the bicubic's score that is left.
+    ``generations``: how many stages above the child the sampler makes itself, each of the two samples its own: what a chain
+    goes through. With none the parents are the true ones, in half of the batches faded (`fade`); with two, S is a multiple of
+    64 and only a window of half the side is scored. Returns (loss, score [B], the enlarged parent's score [B], ones [B]) so
+    that the log shows the share of the bicubic's score that is left.
     """
-    draw = torch.rand((), generator=generator).item()
     parent = F.avg_pool2d(child, 4)
     batch = child.shape[0]
 
     def make(low: Tensor, gsd: Tensor) -> Tensor:
         return generate(denoiser, low, gsd, generator, autocast, steps, carry)
 
-    if draw < 1 / 3:
-        low = _rounded(parent).repeat(2, 1, 1, 1)
-    elif draw < 2 / 3:
-        low = _rounded(fade(parent, generator)).repeat(2, 1, 1, 1)
+    if generations == 0:
+        faded = torch.rand((), generator=generator).item() < 0.5
+        low = _rounded(fade(parent, generator) if faded else parent).repeat(2, 1, 1, 1)
     else:
         with torch.no_grad():
-            grand = _rounded(F.avg_pool2d(parent, 4)).repeat(2, 1, 1, 1)
-            low = _rounded(make(grand, log2_gsd.repeat(2) + 2))
+            low = _rounded(F.avg_pool2d(parent, 4**generations)).repeat(2, 1, 1, 1)
+            for above in range(generations, 0, -1):
+                low = _rounded(make(low, log2_gsd.repeat(2) + 2 * above))
+    if generations > 1:
+        side = parent.shape[2] // 2
+        top, left = (int(torch.randint(side // 2 + 1, (), generator=generator)) * 2 for _ in range(2))
+        low, parent = (v[..., top : top + side, left : left + side] for v in (low, parent))
+        child = child[..., 4 * top : 4 * (top + side), 4 * left : 4 * (left + side)]
     made = make(low, log2_gsd.repeat(2))
     score = energy_score(child, made[:batch], made[batch:])
     upper = enlarge(parent)
@@ -134,6 +142,7 @@ def _features(image: Tensor) -> list[tuple[Tensor, tuple[int, ...], float]]:
     found: list[tuple[Tensor, tuple[int, ...], float]] = [(octave, PATCHES, 1.0) for octave in octaves]
     energies = [F.avg_pool2d(_oriented(octave), side) for octave, side in zip(octaves, (4, 2), strict=True)]
     found.append((torch.cat(energies, 1), (1, 3), TEXTURE_WEIGHT))
+    found.append((F.avg_pool2d(torch.cat(energies, 1), 4), (1, 3), CONTRAST_WEIGHT))
     return found
 
 

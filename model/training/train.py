@@ -35,8 +35,10 @@ from model.weights import TUNED_STEPS, save_weights
 SMALL_CROP = 64
 """Side of the small crops that every `SMALL_EVERY`-th step uses: sheets of 64 and 100 px cells fit no larger one."""
 SMALL_EVERY = 6
-TUNE_CROP = 96
-"""Least side of crops to tune on: chains take their grandparents from 1/16 of it."""
+TUNE_CROP = 128
+"""Least side of crops to tune on: chains of three stages start from 1/64 of twice that."""
+TUNE_GENERATIONS = 3
+"""Stages above the scored one that are generated while tuning: none, one, two in turn."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,14 @@ class Trainer:
         config.out.mkdir(parents=True, exist_ok=True)
         forward = torch.compile(self.denoiser) if config.compile else self.denoiser
         autocast = _autocast(config.device)
-        batches, small = self._loaders()
+        batches, others = self._loaders()
         unit, total = ("min", config.minutes) if config.minutes else ("step", float(config.steps))
         began, before = time.monotonic(), self.progress.seconds
         bar = tqdm(total=round(total), unit=unit, initial=round(min(self._spent(), total)), dynamic_ncols=True)
         average: float | None = None
         while self._spent() < total:
             step = self.progress.step
-            child, log2_gsd, _ = next(small if self._takes_small(step) else batches)
+            child, log2_gsd, _ = next(others if self._takes_others(step) else batches)
             rate = self._rate(self._spent() / total)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
@@ -134,9 +136,10 @@ class Trainer:
         self._save()
         return config.out / "ema.safetensors"
 
-    def _takes_small(self, step: int) -> bool:
-        # Chains of two levels below a crop of 64 px would be made of 4 px.
-        return not self.config.tune and step % SMALL_EVERY == SMALL_EVERY - 1
+    def _takes_others(self, step: int) -> bool:
+        if self.config.tune:
+            return step % TUNE_GENERATIONS == 2
+        return step % SMALL_EVERY == SMALL_EVERY - 1
 
     def _loss(
         self, forward: Callable[..., Tensor], child: Tensor, log2_gsd: Tensor, autocast: torch.dtype | None
@@ -145,9 +148,11 @@ class Trainer:
         if not tune:
             return flow_loss(forward, child, log2_gsd, self.generator, autocast)
         steps = tune[int(torch.randint(len(tune), (), generator=self.generator))]
-        return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY)
+        generations = self.progress.step % TUNE_GENERATIONS
+        return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations)
 
     def _loaders(self) -> tuple[Iterator[tuple[Tensor, Tensor, Tensor]], Iterator[tuple[Tensor, Tensor, Tensor]]]:
+        """Batches of the run's crops, and of those that some steps take instead: small ones, or in tuning large ones."""
         config = self.config
         pictures = load_pictures(config.imagery)
         seed = config.seed + self.progress.step
@@ -157,7 +162,10 @@ class Trainer:
             options = {"batch_size": batch, "num_workers": config.workers, "persistent_workers": config.workers > 0}
             return iter(DataLoader(sampler, pin_memory=config.device.startswith("cuda"), **options))  # type: ignore[arg-type]
 
-        return loader(config.crop, config.batch), loader(SMALL_CROP, config.batch * (config.crop // SMALL_CROP) ** 2)
+        usual = loader(config.crop, config.batch)
+        if config.tune:  # chains of three stages: crops of 64 px would have parents of 1 px
+            return usual, loader(2 * config.crop, config.batch)
+        return usual, loader(SMALL_CROP, config.batch * (config.crop // SMALL_CROP) ** 2)
 
     def _spent(self) -> float:
         return self.progress.seconds / 60 if self.config.minutes else float(self.progress.step)

@@ -13,11 +13,12 @@ import logging
 import os
 import sqlite3
 import time
-import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
+
+from isal.isal_zlib import crc32
 
 from cache.disk_layout import LAYOUT, SCHEMA, add_content, forget_content
 from cache.errors import CacheError
@@ -40,7 +41,7 @@ FALLBACK_BYTES = 64 << 20
 class DiskCache:
     """Keeps the values used last in the SQLite file `path`, as many as fit into `max_bytes` of its pages.
 
-    Every value carries its CRC-32 (zlib); one that does not match is dropped and reported as a miss. A file
+    Every value carries its CRC-32 (that of zlib); one that does not match is dropped and reported as a miss. A file
     that SQLite cannot read is set aside as `<name>.corrupt` and a new one is started. After opening nothing
     raises: a full disk or a lock held too long means a miss, or an entry that is not kept, and one line in
     the log.
@@ -80,7 +81,7 @@ class DiskCache:
                 if row is None:
                     return None
                 identifier, crc, value, content = row
-                if not isinstance(value, bytes) or zlib.crc32(value) != crc:
+                if not isinstance(value, bytes) or crc32(value) != crc:
                     self.errors += 1
                     logger.warning("dropped a damaged entry of %s: %s", self.path, key)
                     with self._transaction():
@@ -127,7 +128,7 @@ class DiskCache:
                         "INSERT INTO entry (key, content, crc, size, used) VALUES (?, ?, ?, ?, ?)"
                         " ON CONFLICT (key) DO UPDATE SET content = excluded.content, crc = excluded.crc,"
                         " size = excluded.size, used = excluded.used",
-                        (key, content, zlib.crc32(value), len(value), time.time_ns()),
+                        (key, content, crc32(value), len(value), time.time_ns()),
                     )
                     if old is not None:
                         forget_content(self._connection, old[0])

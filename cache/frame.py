@@ -1,7 +1,7 @@
 """How a value lies in a shared store: its bytes behind a header that tells a whole value from a damaged one.
 
 byte 0      kind: 1 the value itself, 2 the digest of a value that is stored once for all its keys
-bytes 1-4   CRC-32 (zlib) of all that follows, big-endian
+bytes 1-4   CRC-32 (that of zlib) of all that follows, big-endian
 bytes 5-8   length of what follows, big-endian
 bytes 9-    the value, or the digest (BLAKE2b, 16 bytes)
 """
@@ -9,10 +9,11 @@ bytes 9-    the value, or the digest (BLAKE2b, 16 bytes)
 from __future__ import annotations
 
 import struct
-import zlib
 from enum import IntEnum
 from hashlib import blake2b
 from typing import NamedTuple
+
+from isal.isal_zlib import crc32
 
 HEADER = struct.Struct(">BII")
 DIGEST_BYTES = 16
@@ -39,7 +40,7 @@ def content_digest(value: bytes) -> bytes:
 
 def pack(payload: bytes, kind: Kind = Kind.VALUE) -> bytes:
     """`payload` behind its header."""
-    return HEADER.pack(kind, zlib.crc32(payload), len(payload)) + payload
+    return HEADER.pack(kind, crc32(payload), len(payload)) + payload
 
 
 def unpack(stored: bytes) -> Frame | None:
@@ -48,6 +49,6 @@ def unpack(stored: bytes) -> Frame | None:
         return None
     kind, crc, length = HEADER.unpack_from(stored)
     payload = stored[HEADER.size :]
-    if len(payload) != length or zlib.crc32(payload) != crc or kind not in (Kind.VALUE, Kind.POINTER):
+    if len(payload) != length or crc32(payload) != crc or kind not in (Kind.VALUE, Kind.POINTER):
         return None
     return Frame(kind, payload)

@@ -8,11 +8,13 @@ with it, is the least ASGI application under the same uvicorn that sends as many
 
 from __future__ import annotations
 
+import itertools
 import selectors
 import socket
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,27 +27,36 @@ KVP = "SERVICE=WMTS&REQUEST=GetTile&VERSION=1.0.0&LAYER=earth&STYLE=default&FORM
 
 @dataclass
 class Connection:
-    """A keep-alive connection and the bytes of its present answer that are still to come."""
+    """A keep-alive connection, the bytes of its present answer, those still to come, and how the answer must begin."""
 
     socket: socket.socket
+    length: int = 0
     missing: int = 0
+    status: bytes = b""
+
+    def ask(self, request: bytes, answer: tuple[bytes, int]) -> None:
+        """Sends `request`, whose `answer` is known by its beginning and its length."""
+        self.status, self.length = answer
+        self.missing = self.length
+        self.socket.sendall(request)
 
 
-def hammer(port: int, request: bytes, connections: int, requests: int) -> None:
-    """Sends `request` over `connections` keep-alive connections until `requests` answers have come.
+def hammer(port: int, request: bytes | Sequence[bytes], connections: int, requests: int) -> None:
+    """Sends `request`, or several in turn, over `connections` keep-alive connections until `requests` answers have come.
 
-    All answers must have the length of the first. Raises RuntimeError if the server closes a connection or
+    All answers to a request must have the length of the first. Raises RuntimeError if the server closes a connection or
     an answer has another status than the first.
     """
-    status, length = first_answer(port, request)
+    asked = [request] if isinstance(request, bytes) else request
+    exchanges = itertools.cycle([(one, first_answer(port, one)) for one in asked])
     buffer = bytearray(1 << 20)
     selector = selectors.DefaultSelector()
     started = 0
     for _ in range(min(connections, requests)):
-        opened = Connection(socket.create_connection(("127.0.0.1", port)), length)
+        opened = Connection(socket.create_connection(("127.0.0.1", port)))
         opened.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         selector.register(opened.socket, selectors.EVENT_READ, opened)
-        opened.socket.sendall(request)
+        opened.ask(*next(exchanges))
         started += 1
     done = 0
     while done < requests:
@@ -54,14 +65,13 @@ def hammer(port: int, request: bytes, connections: int, requests: int) -> None:
             count = connection.socket.recv_into(buffer)
             if not count:
                 raise RuntimeError("The server closed a connection.")
-            if connection.missing == length and not buffer.startswith(status):
+            if connection.missing == connection.length and not buffer.startswith(connection.status):
                 raise RuntimeError(f"The server answered {bytes(buffer[:60])!r}.")
             connection.missing -= count
             if connection.missing == 0:
                 done += 1
                 if started < requests:
-                    connection.missing = length
-                    connection.socket.sendall(request)
+                    connection.ask(*next(exchanges))
                     started += 1
             elif connection.missing < 0:
                 raise RuntimeError("An answer is longer than the first.")
@@ -93,7 +103,7 @@ def request_for(path: str, *headers: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode()
 
 
-def per_cpu_second(server: Server, request: bytes, connections: int, requests: int) -> float:
+def per_cpu_second(server: Server, request: bytes | Sequence[bytes], connections: int, requests: int) -> float:
     """Requests per second of the server's processor time."""
     before = server.cpu_seconds()
     hammer(server.port, request, connections, requests)

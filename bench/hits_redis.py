@@ -1,9 +1,10 @@
 """Cached tiles from Redis: requests per CPU second of the server process, beside those from memory and the raw GET.
 
 `metaearth serve` keeps nothing in memory and nothing on disk, so that every request is one look-up in a redis-server of its
-own (a unix socket). Beside it, in turns: the same server with its memory, and the least ASGI application that does one GET
-of redis-py and sends the value (bench/redis_floor.py). Many connections share a look-up; with one connection, each request
-has its own. Redis' own processor time is given besides.
+own (a unix socket). The requests go through the tiles of one metatile in turn, so that no two under way ask for the same.
+Beside it, in turns: the same server with its memory, and the least ASGI application that does one GET of redis-py and sends
+the value (bench/redis_floor.py). Many connections share a round trip; with one connection, each request has its own. Redis'
+own processor time is given besides.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from bench.process import Server, metaearth, running
 from bench.report import Report, parser, table
 
 FLOOR_KEY = "bench:floor"
+SIDE = 8
+"""Tiles along a side of the square that is asked for."""
 
 
 @contextmanager
@@ -51,27 +54,29 @@ def redis_server(folder: Path) -> Iterator[tuple[Server, str]]:
 def main() -> None:
     """Measures and prints the table."""
     options = parser(__doc__)
-    options.add_argument("--tile", default="8/133/88", help="z/x/y of the tile (default 8/133/88)")
+    options.add_argument("--tile", default="8/128/88", help="z/x/y of the north-western tile (default 8/128/88)")
     options.add_argument("--requests", type=int, default=10000, help="requests in a turn (default 10000)")
     options.add_argument("--connections", type=int, nargs="*", default=[1, 16, 64], help="keep-alive connections")
     options.add_argument("--rounds", type=int, default=5, help="turns of each (default 5)")
     arguments = options.parse_args()
     report = Report("Cached tiles from Redis", arguments.out)
     rows = []
+    z, x, y = (int(part) for part in arguments.tile.split("/"))
     with tempfile.TemporaryDirectory() as name, redis_server(Path(name)) as (store, url):
         floor_command = [sys.executable, "-m", "bench.redis_floor", url, FLOOR_KEY]
         client = redis.Redis.from_url(url)
         bare = {"tile_memory_mb": 0, "tile_disk_mb": 0, "cache_url": url, "steps": 1}
         with metaearth(Path(name) / "one", **bare) as server, metaearth(Path(name) / "two", cache_url=url, steps=1) as warm:
             for extension in ("jpg", "png"):
-                path = f"/{arguments.tile}.{extension}"
-                _, body, _ = server.get(path)
-                if server.get(path)[1] != body or warm.get(path)[1] != body:
-                    raise SystemExit(f"{path} is not the same from Redis.")
+                paths = [f"/{z}/{x + i % SIDE}/{y + i // SIDE}.{extension}" for i in range(SIDE**2)]
+                bodies = [server.get(path)[1] for path in paths]
+                if any([where.get(path)[1] for path in paths] != bodies for where in (server, warm)):
+                    raise SystemExit("A tile is not the same from Redis.")
+                body = sorted(bodies, key=len)[len(bodies) // 2]
                 client.set(FLOOR_KEY, body)
                 with running(floor_command, "/", {}) as floor:
                     for connections in arguments.connections:
-                        load = (request_for(path), connections, arguments.requests)
+                        load = ([request_for(path) for path in paths], connections, arguments.requests)
                         turns, spent = [], store.cpu_seconds()
                         for _ in range(arguments.rounds):
                             spent = store.cpu_seconds()
@@ -86,7 +91,7 @@ def main() -> None:
                         )
     headings = [
         "tile",
-        "body, bytes",
+        "body, bytes (median)",
         "connections",
         "requests per CPU second from Redis",
         "CPU us per request",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from contextvars import ContextVar
 
 from pythonjsonlogger.json import JsonFormatter
@@ -20,6 +21,9 @@ TRACE_ID: ContextVar[str] = ContextVar("trace_id", default="")
 
 # Of Unicode's categories Cc, Zl and Zp, and the marks that turn the direction of writing (CVE-2021-42574).
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Of uvicorn, for bytes that are no HTTP: scanners send thousands.
+MALFORMED = "Invalid HTTP request received."
+SPARSE_SECONDS = 60.0
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Not the fields that JSON carries anyway under the same names.
 JSON_FIELDS = {"levelname": "level", "name": "logger", "exc_info": "exception", "stack_info": "stack"}
@@ -40,6 +44,30 @@ class RequestFilter(logging.Filter):
             if value:
                 setattr(record, name, value)
         return True
+
+
+class SparseFilter(logging.Filter):
+    """Lets a message that any client can cause through once in `SPARSE_SECONDS`, with how many were left out since."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next = float("-inf")
+        self._left_out = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is one of the few."""
+        if record.msg != MALFORMED:
+            return True
+        if time.monotonic() < self._next:
+            self._left_out += 1
+            return False
+        if self._left_out:
+            record.msg = f"{record.msg} ({self._left_out} more since the last such line)"
+        self._next, self._left_out = time.monotonic() + SPARSE_SECONDS, 0
+        return True
+
+
+_SPARSE = SparseFilter()
 
 
 class TextFormatter(logging.Formatter):
@@ -76,6 +104,7 @@ def configure_logging(settings: Settings) -> None:
     else:
         handler.setFormatter(TextFormatter())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    logging.getLogger("uvicorn.error").addFilter(_SPARSE)
     if settings.log_level == "info":
         # Their own start-up lines, which say less than ours.
         logging.getLogger("uvicorn.error").setLevel(logging.WARNING)

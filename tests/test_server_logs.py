@@ -87,11 +87,15 @@ def test_access_log_as_json_cannot_be_forged(tmp_path: Path) -> None:
         targets = (b"/%0d%0aINFO%20forged", b"/%1b[2J", b"/%e2%80%a8x", b"/\xff\x80?\x1b", b"/?%00&KEY=secret", b"/a\x7fb")
         for target in targets:
             get(port, target)
+        for _ in range(20):
+            raw(port, b"\x16\x03\x01 no HTTP\r\n\r\n")
         time.sleep(0.3)
         text = log.read_text(encoding="ascii")
     assert "secret" not in text
     records = [json.loads(line) for line in text.splitlines()]
     lines = [record for record in records if record["logger"] == "metaearth.access"]
+    malformed = [record for record in records if "Invalid HTTP request" in record["message"]]
+    assert len(malformed) == 1, "a client that sends no HTTP cannot fill the log"
     first, second, third = lines[:3]
     assert first["request_id"] == "mine-1"
     assert first["trace_id"] == TRACE

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from model import Planet
 from server.app import create_app
 from server.settings import load_settings
 from tests.peers.pictures import fetch, mosaic, picture, run
+from tests.peers.programs import need
 from tests.peers.serving import served
 
 HALF = 20037508.342789244
@@ -30,14 +29,6 @@ def server(planet: Planet, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The address of a server of the session's planet."""
     with served(create_app(load_settings(cache_dir=tmp_path_factory.mktemp("ogc"), steps=1), planet)) as port:
         yield f"http://127.0.0.1:{port}"
-
-
-def need(program: str, package: str) -> str:
-    """The path of a program; skips the test where it is absent."""
-    found = shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
-    if found is None:
-        pytest.skip(f"{program} is not installed ({package})")
-    return found
 
 
 def test_owslib_finds_collections(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

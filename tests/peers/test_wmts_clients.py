@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from server.app import create_app
 from server.settings import load_settings
 from tests.ows_schemas import CAPABILITIES, EXCEPTIONS, schema_folder
 from tests.peers.pictures import fetch, mosaic, picture, run
+from tests.peers.programs import need
 from tests.peers.serving import served
 
 METADATA = "/wmts/1.0.0/WMTSCapabilities.xml"
@@ -31,14 +30,6 @@ def server(planet: Planet, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The address of a server of the session's planet."""
     with served(create_app(load_settings(cache_dir=tmp_path_factory.mktemp("wmts"), steps=1), planet)) as port:
         yield f"http://127.0.0.1:{port}"
-
-
-def need(program: str, package: str) -> str:
-    """The path of a program; skips the test where it is absent."""
-    found = shutil.which(program) or shutil.which(program, path=str(Path(sys.executable).parent))
-    if found is None:
-        pytest.skip(f"{program} is not installed ({package})")
-    return found
 
 
 @pytest.mark.parametrize(

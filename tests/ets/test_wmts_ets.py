@@ -1,5 +1,5 @@
 """The assertions of the OGC's executable test suite for WMTS 1.0.0 (ets-wmts10) about GetCapabilities, one test each, for KVP
-by GET and REST; those about GetTile are in tests/test_wmts_ets_tiles.py.
+by GET and REST; those about GetTile are in tests/ets/test_wmts_ets_tiles.py.
 
 Each test bears the name of the suite's. Left out is what the suite itself skips for a server like this one: KVP by POST, XML by
 POST, SOAP, sample dimensions and legends, none of which is offered, and GetFeatureInfo, whose absence has a test.
@@ -16,18 +16,6 @@ from starlette.testclient import TestClient
 from server.wmts_capabilities import SECTIONS
 from tests.ows_schemas import CAPABILITIES, NAMES, exception, texts, valid
 from tests.wmts_requests import CAPS, GET, HREF, KVP, LAYERS, MATRIX_SETS, refused
-
-
-@pytest.fixture(scope="module")
-def document(shared_client: TestClient) -> Any:
-    """The service metadata that the suite starts from."""
-    return valid(shared_client.get(KVP, params=CAPS).content, CAPABILITIES)
-
-
-@pytest.fixture
-def client(shared_client: TestClient) -> TestClient:
-    """One application for all assertions."""
-    return shared_client
 
 
 def sections(client: TestClient, value: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The assertions of ets-wmts10 about GetTile, one test each, for KVP by GET and REST; see tests/test_wmts_ets.py."""
+"""The assertions of ets-wmts10 about GetTile, one test each, for KVP by GET and REST; see tests/ets/test_wmts_ets.py."""
 
 from __future__ import annotations
 
@@ -10,20 +10,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from tests.ows_schemas import CAPABILITIES, NAMES, exception, texts, valid
-from tests.wmts_requests import CAPS, IMAGE_KINDS, KVP, LAYERS, MATRIX_SETS, address, first_tiles, get_tile, refused
-
-
-@pytest.fixture(scope="module")
-def document(shared_client: TestClient) -> Any:
-    """The service metadata that the suite starts from."""
-    return valid(shared_client.get(KVP, params=CAPS).content, CAPABILITIES)
-
-
-@pytest.fixture
-def client(shared_client: TestClient) -> TestClient:
-    """One application for all assertions."""
-    return shared_client
+from tests.ows_schemas import NAMES, exception, texts
+from tests.wmts_requests import IMAGE_KINDS, KVP, LAYERS, MATRIX_SETS, address, first_tiles, get_tile, refused
 
 
 @pytest.mark.parametrize("encoding", ["KVP", "RESTful"])

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.contrast import AMPLITUDE_MARGIN, Table, amplitude
 from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE, Denoiser
 from model.guidance import LEVEL_REACH, condition_level
 from model.inference import InferenceDenoiser
@@ -19,8 +20,9 @@ from model.precision import Compute
 from model.sampler import sample
 from model.stage import ENLARGE_MARGIN, enlarge, project, to_bytes, to_unit
 from model.store import Pixels
+from model.weights import Weights
 
-PARENT_MARGIN = ENLARGE_MARGIN + LEVEL_REACH
+PARENT_MARGIN = max(ENLARGE_MARGIN + LEVEL_REACH, AMPLITUDE_MARGIN)
 """Parent pixels that a window needs beyond its own on every side."""
 
 HALO = 48
@@ -48,11 +50,25 @@ class Window:
 class Engine:
     """A denoiser, a sampler and a seed on a device. Not reentrant: callers take turns."""
 
-    def __init__(self, denoiser: Denoiser, compute: Compute, seed: int, steps: int, carry: float | None = None) -> None:
-        """``carry``: the sampler's, if not the one for weights that are not tuned (`model.weights.Weights.carry`)."""
-        self.compute, self.seed, self.steps, self._carry = compute, seed, steps, carry
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        compute: Compute,
+        seed: int,
+        steps: int,
+        carry: float | None = None,
+        amplitudes: Table | None = None,
+    ) -> None:
+        """``carry``: the sampler's, if not the one for weights that are not tuned (`model.weights.Weights.carry`).
+        ``amplitudes``: those of generated detail (`model.contrast`), if not 1."""
+        self.compute, self.seed, self.steps, self._carry, self._amplitudes = compute, seed, steps, carry, amplitudes
         self.denoiser = InferenceDenoiser(denoiser, compute)
         self.evaluations = 0
+
+    @classmethod
+    def of(cls, weights: Weights, compute: Compute, seed: int, steps: int) -> Engine:
+        """The engine of a weights file."""
+        return cls(weights.denoiser, compute, seed, steps, weights.carry, weights.amplitudes)
 
     def run(self, windows: Iterable[Window]) -> Iterator[Pixels]:
         """Child pixels uint8 [4h, 4w, 3] of each window, halo included, in order. All windows have one shape.
@@ -81,6 +97,8 @@ class Engine:
         noise = torch.stack([self._noise(w, STREAM_SAMPLER, w.rows, w.cols) for w in windows])
         plane = level / MAX_CONDITION_LEVEL
         residual = sample(lambda z, t: self.denoiser(z, seen, plane, t, gsd), noise, self.steps, self._carry)
+        if self._amplitudes is not None:
+            residual = residual * amplitude(self._amplitudes, wide, gsd)
         upper = _trim(enlarge(_trim(wide, LEVEL_REACH)), 4 * ENLARGE_MARGIN)
         return project(upper + RESIDUAL_SCALE * residual, parent)
 

@@ -48,7 +48,7 @@ def enhance(
     compute = choose_compute(device, precision)
     steps = choose_steps(steps, compute)
     loaded = load_weights(weights)
-    engine = Engine(loaded.denoiser, compute, seed, steps, loaded.carry)
+    engine = Engine.of(loaded, compute, seed, steps)
     shapes = [(image.shape[0] * 4**k, image.shape[1] * 4**k) for k in range(1, stages + 1)]
     total = sum(len(_corners(shape)) for shape in shapes)
     done = 0

@@ -56,7 +56,7 @@ class Planet:
         self.name, self.seed, self.steps = name, seed, steps
         self.max_zoom, self.base_zoom = MAX_ZOOM, base.zoom
         self.compute, self.weights = compute, weights
-        self.engine = Engine(weights.denoiser, compute, seed, steps, weights.carry)
+        self.engine = Engine.of(weights, compute, seed, steps)
         self._base, self._blocks = base, blocks
         self._rendering = threading.Lock()
         self.identity = self._identify()

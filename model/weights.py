@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from model.contrast import Table, table_from_text
 from model.denoiser import Denoiser, DenoiserConfig
 from model.errors import WeightsError
 from model.sampler import TUNED_CARRY
@@ -20,16 +21,20 @@ DEFAULT_WEIGHTS = Path(__file__).parent / "weights" / "earth.safetensors"
 FORMAT = "metaearth-denoiser-1"
 TUNED_STEPS = "tuned_steps"
 """In the metadata: the numbers of sampler steps, by blanks, that `model.training.energy` has tuned the weights for."""
+AMPLITUDES = "amplitudes"
+"""In the metadata: the table of `model.contrast`, where `model.training.calibrate` has measured one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
-    """A loaded weights file: the denoiser in float32 on the CPU, the file's path, its SHA-256 (hex), its metadata."""
+    """A loaded weights file: the denoiser in float32 on the CPU, the file's path, its SHA-256 (hex), its metadata, and the
+    amplitudes of its detail, if they have been measured."""
 
     denoiser: Denoiser
     path: Path
     digest: str
     metadata: dict[str, str]
+    amplitudes: Table | None = None
 
     @property
     def carry(self) -> float | None:
@@ -68,9 +73,10 @@ def load_weights(path: Path | None = None) -> Weights:
         with torch.device("meta"):  # random numbers for seven million weights would take longer than reading them
             denoiser = Denoiser(DenoiserConfig(**json.loads(metadata["config"])))
         denoiser.load_state_dict(state, assign=True)
+        amplitudes = table_from_text(metadata[AMPLITUDES]) if AMPLITUDES in metadata else None
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"The weights file {path} does not fit the denoiser ({reason}); restore or replace it.") from error
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
         raise WeightsError(f"The weights file {path} holds values that are not finite; restore or replace it.")
-    return Weights(denoiser, path, hashlib.sha256(path.read_bytes()).hexdigest(), metadata)
+    return Weights(denoiser, path, hashlib.sha256(path.read_bytes()).hexdigest(), metadata, amplitudes)

@@ -57,10 +57,11 @@ def test_only_the_last_prediction_learns() -> None:
 
 
 def test_a_tuned_run_says_so_in_its_weights(tmp_path: Path) -> None:
-    options = {"batch": 1, "crop": 128, "device": DEVICE, "log_every": 1}
+    options = {"batch": 1, "crop": 128, "device": DEVICE, "log_every": 1, "calibration": 2}
     imagery = write_imagery(tmp_path)
     tuned = load_weights(train(TrainConfig(imagery, tmp_path / "tuned", steps=3, tune=(2, 1), **options)))  # type: ignore[arg-type]
     assert tuned.carry == TUNED_CARRY and tuned.metadata["tuned_steps"] == "1 2"
+    assert tuned.amplitudes is not None
     assert tuned.metadata["recipe"].startswith("energy score, 3 steps")
     plain = load_weights(train(TrainConfig(imagery, tmp_path / "plain", steps=1, **options)))  # type: ignore[arg-type]
-    assert plain.carry is None
+    assert plain.carry is None and plain.amplitudes is None

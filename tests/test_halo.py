@@ -36,7 +36,7 @@ def planet() -> Planet:
 
 def rendered(planet: Planet, steps: int, place: Place) -> torch.Tensor:
     """float [3, side, side] in grey levels, before rounding, of one window at ``steps``."""
-    engine = Engine(planet.weights.denoiser, planet.compute, planet.seed, steps, planet.weights.carry)
+    engine = Engine.of(planet.weights, planet.compute, planet.seed, steps)
     side = len(place.parent_rows)
     parent = planet.read(place.zoom - 2, place.left // 4 - PARENT_MARGIN, place.top // 4 - PARENT_MARGIN, side, side)
     return (engine.generate([place.window(parent)])[0] + 1) * 127.5

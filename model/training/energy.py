@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.contrast import AMPLITUDE_MARGIN, Table, amplitude
 from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE
 from model.guidance import LEVEL_REACH, condition_level
 from model.sampler import sample, times
@@ -94,6 +95,7 @@ def generate(
     autocast: torch.dtype | None,
     steps: int,
     carry: float,
+    amplitudes: Table | None = None,
 ) -> Tensor:
     """One stage as `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
     device = parent.device
@@ -118,6 +120,8 @@ def generate(
             return denoiser(z, seen, plane, now, log2_gsd[:, None]).float()
 
     residual = sample(predict, noise, steps, carry)
+    if amplitudes is not None:
+        residual = residual * amplitude(amplitudes, F.pad(parent, (AMPLITUDE_MARGIN,) * 4, mode="reflect"), log2_gsd[:, None])
     return project(enlarge(parent) + RESIDUAL_SCALE * residual, parent)
 
 

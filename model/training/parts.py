@@ -33,7 +33,7 @@ class Candidate:
 
     def engine(self, steps: int, seed: int = 0) -> Engine:
         """An engine of these weights."""
-        return Engine(self.weights.denoiser, self.compute, seed, steps, self.weights.carry)
+        return Engine.of(self.weights, self.compute, seed, steps)
 
 
 def name_of(resolution: float) -> str:

@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import os
+import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from tqdm import tqdm
 from model.denoiser import Denoiser, DenoiserConfig
 from model.precision import cpu_has_fast_bf16
 from model.sampler import TUNED_CARRY
+from model.training.calibrate import CROPS, calibrate
 from model.training.energy import energy_loss
 from model.training.imagery import CropSampler, ImageryError, load_pictures
 from model.training.loss import LossTable, flow_loss
@@ -46,7 +48,8 @@ class TrainConfig:
     """One run. ``minutes`` (of training time over all resumes) or ``steps`` ends it and shapes the learning rate's cosine.
 
     ``tune``: numbers of sampler steps that the weights are tuned for by `energy_loss`, one drawn for each batch, so that one
-    named twice has twice the share; without any they are trained by `flow_loss`.
+    named twice has twice the share; without any they are trained by `flow_loss`. In the end the amplitudes of tuned weights are
+    measured on ``calibration`` crops (`model.training.calibrate`; 0: not at all).
     """
 
     imagery: Path
@@ -63,6 +66,7 @@ class TrainConfig:
     workers: int = 0
     compile: bool = False
     tune: tuple[int, ...] = ()
+    calibration: int = CROPS
     log_every: int = 100
     checkpoint_every: int = 200
 
@@ -134,7 +138,10 @@ class Trainer:
                 self._save()
         bar.close()
         self._save()
-        return config.out / "ema.safetensors"
+        path = config.out / "ema.safetensors"
+        if config.tune and config.calibration:
+            calibrate(path, config.imagery, statistics.mode(config.tune), config.calibration, config.crop)
+        return path
 
     def _takes_others(self, step: int) -> bool:
         if self.config.tune:

@@ -1,0 +1,140 @@
+"""Measures how strong generated detail is beside real, and writes the amplitudes that make them equal into a weights file.
+
+    python -m model.training.calibrate --imagery FOLDER --weights runs/earth/ema.safetensors
+
+`model.training.train` does so at the end of a run that tunes. Only training images are looked at, never held-out ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from model.contrast import GSD_KNOTS, ROUGHNESS_KNOTS, ROUGHNESS_REACH, Table, roughness, shares, table_to_text
+from model.precision import cpu_has_fast_bf16
+from model.sampler import TUNED_CARRY
+from model.stage import enlarge, project
+from model.training.energy import generate
+from model.training.imagery import CropSampler, load_pictures
+from model.weights import AMPLITUDES, Weights, load_weights, save_weights
+
+CROP, BATCH, CROPS = 192, 4, 1200
+MARGIN = 4
+"""Parent pixels at a crop's border that are not counted: the padding shows there."""
+CHAINED_BELOW = 7.5
+"""log2 of the metres per pixel below which chains count: coarser stages lie right below the base picture."""
+LEAST, MOST = 0.3, 1.8
+PRIOR, ROUNDS = 0.05, 4
+"""Weight of the neighbouring knots' evidence in each knot's, and how far it is handed on: some have none of their own."""
+
+
+class Energies:
+    """Sums over places of the energies of detail (what 4x4 averaging removes), by ground resolution and roughness of the
+    parent: of real crops, of bicubic ones, of what the network adds to these, and of the latter two together."""
+
+    def __init__(self) -> None:
+        self.sums: NDArray[np.float64] = np.zeros((4, len(GSD_KNOTS), len(ROUGHNESS_KNOTS)))
+
+    def add(self, real: Tensor, made: Tensor, parent: Tensor, log2_gsd: Tensor) -> None:
+        """Takes in crops [B, 3, 4h, 4w], what was generated for them, and their parents [B, 3, h, w]."""
+        plain = _detail(project(enlarge(parent), parent))
+        added = _detail(made) - plain
+        products = [_detail(real).square(), plain.square(), added.square(), plain * added]
+        rough = roughness(F.pad(parent, (ROUGHNESS_REACH,) * 4, mode="reflect"))
+        inner = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
+        counts = shares(rough, ROUGHNESS_KNOTS)[inner].double()
+        ends = np.clip(log2_gsd.numpy(), GSD_KNOTS[0], GSD_KNOTS[-1])
+        nearness = np.clip(1 - np.abs(ends[:, None] - GSD_KNOTS) / (GSD_KNOTS[1] - GSD_KNOTS[0]), 0, None)
+        for index, product in enumerate(products):
+            energy = F.avg_pool2d(product.mean(1, keepdim=True), 4)[inner].double()
+            self.sums[index] += np.einsum("bg,bk->gk", nearness, (counts * energy).mean((2, 3)).numpy())
+
+    def table(self) -> Table:
+        """The amplitudes g by which bicubic detail b and added detail a have the energy of the real: |b + g a| = |r|."""
+        sums = self.sums
+        for _ in range(ROUNDS):
+            sums = sums + PRIOR * _neighbours(sums)
+        real, plain, added, cross = sums
+        # g^2 aa + 2 g ab + bb = rr
+        root = np.sqrt(np.clip(cross**2 + added * (real - plain), 0, None))
+        found = np.divide(root - cross, added, out=np.ones_like(real), where=added > 0)
+        return np.asarray(np.clip(found, LEAST, MOST), np.float32)
+
+
+def measure(weights: Weights, imagery: Path, steps: int, crops: int, side: int = CROP, seed: int = 0) -> Table:
+    """The amplitudes of ``weights`` at ``steps`` on ``crops`` crops of ``side`` px of the training images of ``imagery``.
+
+    Half of the crops have their true parents. Of the other half those finer than `CHAINED_BELOW` have parents that were
+    generated, with the amplitudes that the first half asks for, as in a chain.
+    """
+    pictures, generator, energies = load_pictures(imagery), torch.Generator().manual_seed(seed), Energies()
+    autocast = torch.bfloat16 if cpu_has_fast_bf16() else None
+    carry = TUNED_CARRY if weights.carry is None else weights.carry
+
+    def make(parent: Tensor, log2_gsd: Tensor, table: Table | None) -> Tensor:
+        return generate(weights.denoiser, parent, log2_gsd.float(), generator, autocast, steps, carry, table)
+
+    count = max(1, crops // BATCH // 2)
+    for chained in (False, True):
+        table = energies.table() if chained else None
+        sampler = CropSampler(pictures, 2 * side if chained else side, seed)
+        batches = itertools.islice(DataLoader(sampler, BATCH), count)
+        for real, log2_gsd, _ in tqdm(batches, total=count, unit="batch", dynamic_ncols=True):
+            if chained:
+                real, log2_gsd = (v[log2_gsd < CHAINED_BELOW] for v in (real, log2_gsd))
+                if not len(real):
+                    continue
+            parent = F.avg_pool2d(real, 4)
+            if chained:
+                parent = make(F.avg_pool2d(parent, 4), log2_gsd + 2, table)
+                # Away from its border, where the padding shows.
+                edge = side // 8
+                parent, real = parent[..., edge:-edge, edge:-edge], real[..., 4 * edge : -4 * edge, 4 * edge : -4 * edge]
+            energies.add(real, make(parent, log2_gsd, None), parent, log2_gsd)
+    return energies.table()
+
+
+def calibrate(path: Path, imagery: Path, steps: int, crops: int = CROPS, side: int = CROP, out: Path | None = None) -> None:
+    """Measures the amplitudes of the weights file ``path`` and writes them into it, or into ``out``; see `measure`."""
+    weights = load_weights(path)
+    with torch.no_grad():
+        table = measure(weights, imagery, steps, crops, side)
+    provenance = {name: text for name, text in weights.metadata.items() if name not in ("format", "config")}
+    provenance[AMPLITUDES] = table_to_text(table)
+    save_weights(out or path, weights.denoiser.state_dict(), weights.denoiser.config, provenance)
+
+
+def _detail(image: Tensor) -> Tensor:
+    return image - F.interpolate(F.avg_pool2d(image, 4), scale_factor=4, mode="nearest")
+
+
+def _neighbours(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+    padded = np.pad(sums, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows, cols = sums.shape[1:]
+    windows = [padded[:, 1 + y : 1 + y + rows, 1 + x : 1 + x + cols] for y, x in ((-1, 0), (1, 0), (0, -1), (0, 1))]
+    return np.asarray(np.sum(windows, 0))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line of ``python -m model.training.calibrate``."""
+    parser = argparse.ArgumentParser(description="Measure the amplitudes of generated detail, and write them into the weights.")
+    parser.add_argument("--imagery", type=Path, required=True, help="folder with a manifest.csv")
+    parser.add_argument("--weights", type=Path, required=True, help="weights file to measure and to write into")
+    parser.add_argument("--steps", type=int, default=2, help="sampler steps to measure at")
+    parser.add_argument("--crops", type=int, default=CROPS, help="crops to measure on")
+    parser.add_argument("--out", type=Path, help="file to write instead")
+    options = parser.parse_args(arguments)
+    calibrate(options.weights, options.imagery, options.steps, options.crops, out=options.out)
+
+
+if __name__ == "__main__":
+    main()

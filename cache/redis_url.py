@@ -38,6 +38,9 @@ FORMS = (
 )
 PORTS = {"redis": 6379, "sentinel": 26379, "cluster": 6379}
 
+# A batch of tiles is read at a few strokes; redis-py's own 64 KiB is less than one PNG.
+READ_BYTES = 1 << 20
+
 
 @dataclass(frozen=True)
 class RedisTarget:
@@ -101,6 +104,7 @@ class RedisTarget:
             from redis.asyncio.cluster import ClusterNode
 
             return aio.RedisCluster(startup_nodes=[ClusterNode(*node) for node in self.nodes], **options)
+        options = {"socket_read_size": READ_BYTES, **options}
         if self.kind == "sentinel":
             from redis.asyncio.sentinel import Sentinel
 

@@ -35,7 +35,6 @@ events {{ worker_connections 4096; }}
 http {{
     access_log {folder}/access.log combined buffer=32k flush=1s;
     sendfile on;
-    tcp_nopush on;
     keepalive_requests 10000;
     open_file_cache max=1000 inactive=60s;
     types {{ image/jpeg jpg; image/png png; }}

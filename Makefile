@@ -1,6 +1,6 @@
 # Everything goes through .venv, made on first use; after that nothing here touches the network.
 #   make serve [PORT=8000]     the server and its viewer
-#   make test [PORT=...]       all tests; what is skipped is named with its reason
+#   make test [JOBS=2]         all tests; what is skipped is named with its reason
 #   make soak                  the tests that have large counts with all of them; an hour on an otherwise idle machine
 #   make lint                  ruff and mypy --strict
 #   make train | evaluate | bench [ARGS="..."]
@@ -17,6 +17,7 @@ RUN_STAMP := $(VENV)/.run-$(call SUM,pyproject.toml)
 DEV_STAMP := $(VENV)/.dev-$(call SUM,pyproject.toml)
 NPM_STAMP := node_modules/.installed-$(call SUM,package-lock.json)
 TORCH ?= 2.13.0
+JOBS ?= 2
 
 .PHONY: help serve install test soak lint format train evaluate bench clean viewer-library
 
@@ -64,7 +65,8 @@ serve: install
 	@exec $(BIN)/metaearth serve --port $(or $(PORT),8000) $(ARGS)
 
 test: $(DEV_STAMP) viewer-library
-	PORT=$(PORT) $(BIN)/python -m pytest -rs $(ARGS)
+	@# Two files at a time: half of the time is spent waiting for servers and browsers.
+	PORT=$(PORT) $(BIN)/python -m pytest -rs -n $(JOBS) --dist loadfile $(ARGS)
 
 soak: $(DEV_STAMP)
 	METAEARTH_TEST_FULL=1 $(BIN)/python -m pytest -rs -s tests/load tests/test_seed.py tests/test_halo.py tests/test_planet.py $(ARGS)

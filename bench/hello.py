@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
 
@@ -14,12 +15,12 @@ from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, ASGISendEvent,
 
 @cache
 def answer(path: str) -> tuple[ASGISendEvent, ASGISendEvent]:
-    """The two messages of a path, made once."""
+    """The two messages of a path, made once. Not of zeros, all of which are one page of memory, and cheaper to send."""
     size = int(path[1:]) if path[1:].isdecimal() else 0
     headers = [(b"content-type", b"image/jpeg"), (b"content-length", b"%d" % size)]
     return (
         {"type": "http.response.start", "status": 200, "headers": headers, "trailers": False},
-        {"type": "http.response.body", "body": bytes(size), "more_body": False},
+        {"type": "http.response.body", "body": os.urandom(size), "more_body": False},
     )
 
 

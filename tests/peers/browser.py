@@ -43,9 +43,9 @@ CHROMIUM_FLAGS = (
 
 
 def free_port() -> int:
-    """A port that nobody listens on right now; PORT overrules it."""
+    """A port that nobody listens on right now; PORT overrules it, and the next for the second of pytest-xdist's workers."""
     if os.environ.get("PORT"):
-        return int(os.environ["PORT"])
+        return int(os.environ["PORT"]) + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

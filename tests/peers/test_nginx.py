@@ -13,10 +13,11 @@ from xml.etree import ElementTree
 import httpx
 import pytest
 
+from bench.process import free_port
 from model import Planet
 from server.app import create_app
 from server.settings import Settings, load_settings
-from tests.peers.browser import PATIENCE_S, free_port, wait_for
+from tests.peers.browser import PATIENCE_S, wait_for
 from tests.peers.pages import ClientPages
 from tests.peers.serving import served
 

@@ -1,7 +1,7 @@
 # Everything goes through .venv, made on first use; after that nothing here touches the network.
 #   make serve [PORT=8000]     the server and its viewer
-#   make test [JOBS=2]         all tests; what is skipped is named with its reason
-#   make soak                  the tests that have large counts with all of them; an hour on an otherwise idle machine
+#   make test [PORT=... JOBS=2] all tests; what is skipped is named with its reason
+#   make soak                  the load and fault tests with their full counts; half an hour on an otherwise idle machine
 #   make lint                  ruff and mypy --strict
 #   make train | evaluate | bench [ARGS="..."]
 
@@ -69,7 +69,7 @@ test: $(DEV_STAMP) viewer-library
 	PORT=$(PORT) $(BIN)/python -m pytest -rs -n $(JOBS) --dist loadfile $(ARGS)
 
 soak: $(DEV_STAMP)
-	METAEARTH_TEST_FULL=1 $(BIN)/python -m pytest -rs -s tests/load tests/test_seed.py tests/test_halo.py tests/test_planet.py $(ARGS)
+	METAEARTH_TEST_FULL=1 $(BIN)/python -m pytest -rs -s tests/load tests/test_seed.py $(ARGS)
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .

@@ -12,8 +12,7 @@ from server.app import create_app
 from server.encode import Encoder
 from server.settings import load_settings
 from server.tilekey import TileKey
-from tests.counts import FULL, amount
-from tests.load.conftest import with_base
+from tests.load.conftest import FULL, amount, with_base
 from tests.load.faults import Victims, suffer
 from tests.redis_server import RedisServer
 

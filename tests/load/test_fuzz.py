@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.process import Server
-from tests.counts import amount
+from tests.load.conftest import amount
 from tests.load.fuzzing import fuzz
 
 TILE = "/4/8/5.png"

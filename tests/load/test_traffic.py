@@ -16,8 +16,7 @@ from PIL import Image
 
 from bench.process import Server, metaearth
 from model import Planet
-from tests.counts import FULL, amount
-from tests.load.conftest import with_base
+from tests.load.conftest import FULL, amount, with_base
 from tests.load.traffic import Traffic, ask, blocks_generated, cpu_until_quiet, drive
 from tests.redis_server import RedisServer
 

@@ -63,7 +63,7 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
         raise DeviceError(f"The device {device!r} is not supported; use auto, cpu, cuda or cuda:N.")
     if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
         raise DeviceError(f"The device {device!r} is not present on this machine; use auto or cpu.")
-    fast = chosen.type == "cuda" or cpu_has_fast_bf16()
+    fast = autocast_type(chosen.type) is not None
     dtype = torch.bfloat16 if precision == "bf16" or (precision == "auto" and fast) else torch.float32
     on_gpu = chosen.type == "cuda"
     return Compute(chosen, dtype, batch=16 if on_gpu else 1, steps=4 if on_gpu else 2)
@@ -76,6 +76,12 @@ def choose_steps(steps: int | None, compute: Compute) -> int:
     if isinstance(steps, bool) or not isinstance(steps, int) or not MIN_STEPS <= steps <= MAX_STEPS:
         raise DeviceError(f"The sampler takes {MIN_STEPS} to {MAX_STEPS} steps, not {steps!r}.")
     return steps
+
+
+def autocast_type(device: str) -> torch.dtype | None:
+    """What training on ``device`` (``cpu``, ``cuda``, ``cuda:N``) autocasts to: bf16 where it is faster than float32
+    (bench/floor.py), else None."""
+    return torch.bfloat16 if device.startswith("cuda") or cpu_has_fast_bf16() else None
 
 
 def cpu_has_fast_bf16() -> bool:

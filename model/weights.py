@@ -37,6 +37,11 @@ class Weights:
     amplitudes: Table | None = None
 
     @property
+    def provenance(self) -> dict[str, str]:
+        """The metadata but for what `save_weights` writes by itself."""
+        return {name: text for name, text in self.metadata.items() if name not in ("format", "config")}
+
+    @property
     def carry(self) -> float | None:
         """The sampler's carry: none for tuned weights, else None, the sampler's own choice."""
         return TUNED_CARRY if TUNED_STEPS in self.metadata else None

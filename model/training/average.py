@@ -25,7 +25,7 @@ def average(first: Path, second: Path, share: float, out: Path) -> None:
         raise WeightsError(f"{first} and {second} are not of the same network and tuning; average two of one line of training.")
     left, right = one.denoiser.state_dict(), other.denoiser.state_dict()
     state = {name: left[name].lerp(right[name], share) for name in left}
-    provenance = {name: text for name, text in other.metadata.items() if name not in ("format", "config", AMPLITUDES)}
+    provenance = {name: text for name, text in other.provenance.items() if name != AMPLITUDES}
     recipes = [weights.metadata.get("recipe", "?") for weights in (one, other)]
     provenance["recipe"] = f"{1 - share:g} x ({recipes[0]}) + {share:g} x ({recipes[1]})"
     save_weights(out, state, one.denoiser.config, provenance)

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from model.contrast import GSD_KNOTS, ROUGHNESS_KNOTS, ROUGHNESS_REACH, Table, roughness, shares, table_to_text
-from model.precision import cpu_has_fast_bf16
+from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
 from model.stage import enlarge, project
 from model.training.energy import generate
@@ -52,8 +52,8 @@ class Energies:
         rough = roughness(F.pad(parent, (ROUGHNESS_REACH,) * 4, mode="reflect"))
         inner = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
         counts = shares(rough, ROUGHNESS_KNOTS)[inner].double()
-        ends = np.clip(log2_gsd.numpy(), GSD_KNOTS[0], GSD_KNOTS[-1])
-        nearness = np.clip(1 - np.abs(ends[:, None] - GSD_KNOTS) / (GSD_KNOTS[1] - GSD_KNOTS[0]), 0, None)
+        gsd = log2_gsd.double().clamp(float(GSD_KNOTS[0]), float(GSD_KNOTS[-1]))
+        nearness = shares(gsd[:, None, None, None], GSD_KNOTS)[..., 0, 0].numpy()  # [B, G]
         for index, product in enumerate(products):
             energy = F.avg_pool2d(product.mean(1, keepdim=True), 4)[inner].double()
             self.sums[index] += np.einsum("bg,bk->gk", nearness, (counts * energy).mean((2, 3)).numpy())
@@ -77,7 +77,7 @@ def measure(weights: Weights, imagery: Path, steps: int, crops: int, side: int =
     generated, with the amplitudes that the first half asks for, as in a chain.
     """
     pictures, generator, energies = load_pictures(imagery), torch.Generator().manual_seed(seed), Energies()
-    autocast = torch.bfloat16 if cpu_has_fast_bf16() else None
+    autocast = autocast_type("cpu")
     carry = TUNED_CARRY if weights.carry is None else weights.carry
 
     def make(parent: Tensor, log2_gsd: Tensor, table: Table | None) -> Tensor:
@@ -108,8 +108,7 @@ def calibrate(path: Path, imagery: Path, steps: int, crops: int = CROPS, side: i
     weights = load_weights(path)
     with torch.no_grad():
         table = measure(weights, imagery, steps, crops, side)
-    provenance = {name: text for name, text in weights.metadata.items() if name not in ("format", "config")}
-    provenance[AMPLITUDES] = table_to_text(table)
+    provenance = weights.provenance | {AMPLITUDES: table_to_text(table)}
     save_weights(out or path, weights.denoiser.state_dict(), weights.denoiser.config, provenance)
 
 

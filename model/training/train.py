@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from model.denoiser import Denoiser, DenoiserConfig
-from model.precision import cpu_has_fast_bf16
+from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
 from model.training.calibrate import CROPS, calibrate
 from model.training.energy import energy_loss
@@ -107,7 +107,7 @@ class Trainer:
         config = self.config
         config.out.mkdir(parents=True, exist_ok=True)
         forward = torch.compile(self.denoiser) if config.compile else self.denoiser
-        autocast = _autocast(config.device)
+        autocast = autocast_type(config.device)
         batches, others = self._loaders()
         unit, total = ("min", config.minutes) if config.minutes else ("step", float(config.steps))
         began, before = time.monotonic(), self.progress.seconds
@@ -145,7 +145,7 @@ class Trainer:
 
     def _takes_others(self, step: int) -> bool:
         if self.config.tune:
-            return step % TUNE_GENERATIONS == 2
+            return step % TUNE_GENERATIONS == TUNE_GENERATIONS - 1
         return step % SMALL_EVERY == SMALL_EVERY - 1
 
     def _loss(
@@ -234,13 +234,6 @@ class Trainer:
 def train(config: TrainConfig) -> Path:
     """Train (or go on training) one run and return the path of its EMA weights."""
     return Trainer(config).run()
-
-
-def _autocast(device: str) -> torch.dtype | None:
-    """bf16 where it is faster than float32 (bench/floor.py)."""
-    if device.startswith("cuda") or cpu_has_fast_bf16():
-        return torch.bfloat16
-    return None
 
 
 def _commit() -> str:

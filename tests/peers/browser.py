@@ -7,7 +7,6 @@ import io
 import os
 import re
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from PIL import Image
+
+from bench import process
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -46,10 +47,7 @@ def free_port() -> int:
     """A port that nobody listens on right now; PORT overrules it, and the next for the second of pytest-xdist's workers."""
     if os.environ.get("PORT"):
         return int(os.environ["PORT"]) + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return process.free_port()
 
 
 def wait_for(condition: Callable[[], Any], seconds: float, what: str) -> Any:

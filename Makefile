@@ -65,8 +65,9 @@ serve: install
 	@exec $(BIN)/metaearth serve --port $(or $(PORT),8000) $(ARGS)
 
 test: $(DEV_STAMP) viewer-library
-	@# Two files at a time: half of the time is spent waiting for servers and browsers.
-	PORT=$(PORT) $(BIN)/python -m pytest -rs -n $(JOBS) --dist loadfile $(ARGS)
+	@# Two files at a time: half of the time is spent waiting for servers and browsers. Each computes in one thread: two with
+	@# two each are slower than one after the other.
+	PORT=$(PORT) OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -rs -n $(JOBS) --dist loadfile $(ARGS)
 
 soak: $(DEV_STAMP)
 	METAEARTH_TEST_FULL=1 $(BIN)/python -m pytest -rs -s tests/load tests/test_seed.py $(ARGS)

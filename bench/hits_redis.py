@@ -77,7 +77,7 @@ def main() -> None:
                 with running(floor_command, "/", {}) as floor:
                     for connections in arguments.connections:
                         load = ([request_for(path) for path in paths], connections, arguments.requests)
-                        turns, spent = [], store.cpu_seconds()
+                        turns = []
                         for _ in range(arguments.rounds):
                             spent = store.cpu_seconds()
                             hit = per_cpu_second(server, *load)

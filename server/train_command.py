@@ -32,6 +32,10 @@ def train_to_folder(config: TrainConfig) -> str:
         raise BadOptionError(f"--crop must be a multiple of 8 and at least {SMALL_CROP}, not {config.crop}.")
     if not 0 <= config.ema < 1:
         raise BadOptionError(f"--ema must be at least 0 and below 1, not {config.ema}.")
+    if not (math.isfinite(config.critic) and config.critic >= 0):
+        raise BadOptionError(f"--critic must be at least 0, not {config.critic}.")
+    if config.critic and not config.tune:
+        raise BadOptionError(f"--critic {config.critic:g} judges what tuned weights make; give --tune and --init as well.")
     compute = choose_compute(config.device)
     for steps in config.tune:
         choose_steps(steps, compute)

@@ -24,6 +24,7 @@ def train(
     seed: Annotated[int, typer.Option(help="of crops, noise and new weights")] = 0,
     workers: Annotated[int, typer.Option(help="processes that cut crops; 0 for none besides this one")] = 0,
     tune: Annotated[list[int] | None, typer.Option(help="tune for so many sampler steps; may be given several times")] = None,
+    critic: Annotated[float, typer.Option(help="with --tune: what a critic counts for beside the score; 0: none")] = 0.0,
     ema: Annotated[float, typer.Option(help="decay of the averaged weights")] = 0.9995,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     compile: Annotated[bool, typer.Option("--compile", help="use torch.compile (on a CPU it needs a C++ compiler)")] = False,
@@ -47,6 +48,7 @@ def train(
             workers=workers,
             compile=compile,
             tune=tuple(tune or ()),
+            critic=critic,
             ema=ema,
         )
         typer.echo(train_to_folder(config))

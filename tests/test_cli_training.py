@@ -37,6 +37,8 @@ def test_imagery_that_cannot_be_used_is_one_line(run: Run, tmp_path: Path, comma
         (2, ("train", "--workers", "-1")),
         (2, ("train", "--ema", "1")),
         (1, ("train", "--tune", "17")),
+        (2, ("train", "--critic", "1")),
+        (2, ("train", "--tune", "2", "--critic", "-1")),
         (2, ("train", "--tune", "2", "--crop", "72")),
         (1, ("train", "--device", "abacus")),
         (1, ("train", "--init", "nowhere.safetensors")),

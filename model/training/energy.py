@@ -26,6 +26,7 @@ from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE
 from model.guidance import LEVEL_REACH, condition_level
 from model.sampler import sample, times
 from model.stage import enlarge, project, to_bytes, to_unit
+from model.training.critic import Adversary
 from model.training.loss import fade
 
 MARGIN = 16
@@ -48,13 +49,14 @@ def energy_loss(
     steps: int,
     carry: float,
     generations: int = 0,
+    adversary: Adversary | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss of one batch of real crops ``child`` [B, 3, S, S] with their resolutions [B]; S is a multiple of 32.
 
     ``generations``: how many stages above the child the sampler makes itself, each of the two samples its own: what a chain
     goes through. With none the parents are the true ones, in half of the batches faded (`fade`); with two, S is a multiple of
-    64 and only a window of half the side is scored. Returns (loss, score [B], the enlarged parent's score [B], ones [B]) so
-    that the log shows the share of the bicubic's score that is left.
+    64 and only a window of half the side is scored. ``adversary`` adds its gradients (`model.training.critic`). Returns (loss,
+    score [B], the enlarged parent's score [B], ones [B]), so that the log shows the share of the bicubic's score that is left.
     """
     parent = F.avg_pool2d(child, 4)
     batch = child.shape[0]
@@ -75,15 +77,16 @@ def energy_loss(
         top, left = (int(torch.randint(side // 2 + 1, (), generator=generator)) * 2 for _ in range(2))
         low, parent = (v[..., top : top + side, left : left + side] for v in (low, parent))
         child = child[..., 4 * top : 4 * (top + side), 4 * left : 4 * (left + side)]
-    made = make(low, log2_gsd.repeat(2))
+    made, upper, child = (_inner(image) for image in (make(low, log2_gsd.repeat(2)), enlarge(parent), child))
     score = energy_score(child, made[:batch], made[batch:])
-    upper = enlarge(parent)
     with torch.no_grad():
         ceiling = energy_score(child, upper, upper)
         # By what the parent holds, never by what the child does: that would shift what the score is least for.
         detail = parent - F.interpolate(F.avg_pool2d(parent, 4), scale_factor=4, mode="nearest")
         weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)
     loss = (score * weight).mean() / 10
+    if adversary is not None:
+        loss = loss + adversary.pull(loss, child, made, log2_gsd, generator)
     return loss, score.detach(), ceiling, torch.ones_like(score)
 
 
@@ -130,7 +133,7 @@ def energy_score(real: Tensor, one: Tensor, other: Tensor) -> Tensor:
 
     In units of the distance between patches' pixels, summed over octaves and patch sizes; 0 for perfect certainty.
     """
-    a, b, c = (_features(x[..., MARGIN:-MARGIN, MARGIN:-MARGIN]) for x in (real, one, other))
+    a, b, c = (_features(x) for x in (real, one, other))
     total = real.new_zeros(len(real))
     for (x, sizes, weight), (g, _, _), (h, _, _) in zip(a, b, c, strict=True):
         between = _distance(x, g, sizes) + _distance(x, h, sizes) - _distance(g, h, sizes)
@@ -172,6 +175,10 @@ def _distance(a: Tensor, b: Tensor, sizes: tuple[int, ...]) -> Tensor:
 
 def _twice(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _inner(image: Tensor) -> Tensor:
+    return image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
 
 
 def _rounded(image: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from model.denoiser import Denoiser, DenoiserConfig
 from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
 from model.training.calibrate import CROPS, calibrate
+from model.training.critic import Adversary
 from model.training.energy import energy_loss
 from model.training.imagery import CropSampler, ImageryError, load_pictures
 from model.training.loss import LossTable, flow_loss
@@ -48,7 +49,8 @@ class TrainConfig:
     """One run. ``minutes`` (of training time over all resumes) or ``steps`` ends it and shapes the learning rate's cosine.
 
     ``tune``: numbers of sampler steps that the weights are tuned for by `energy_loss`, one drawn for each batch, so that one
-    named twice has twice the share; without any they are trained by `flow_loss`. In the end the amplitudes of tuned weights are
+    named twice has twice the share; without any they are trained by `flow_loss`. ``critic``: what a critic's gradients count
+    beside the energy score's (`model.training.critic`; 0: there is none). In the end the amplitudes of tuned weights are
     measured on ``calibration`` crops (`model.training.calibrate`; 0: not at all).
     """
 
@@ -66,6 +68,7 @@ class TrainConfig:
     workers: int = 0
     compile: bool = False
     tune: tuple[int, ...] = ()
+    critic: float = 0.0
     calibration: int = CROPS
     log_every: int = 100
     checkpoint_every: int = 200
@@ -96,6 +99,8 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             self.denoiser.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
         )
+        with_critic = bool(config.tune and config.critic)
+        self.adversary = Adversary(config.critic, config.device, autocast_type(config.device)) if with_critic else None
         self.checkpoint = config.out / "checkpoint.pt"
         if self.checkpoint.is_file():
             self._resume()
@@ -156,7 +161,7 @@ class Trainer:
             return flow_loss(forward, child, log2_gsd, self.generator, autocast)
         steps = tune[int(torch.randint(len(tune), (), generator=self.generator))]
         generations = self.progress.step % TUNE_GENERATIONS
-        return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations)
+        return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations, self.adversary)
 
     def _loaders(self) -> tuple[Iterator[tuple[Tensor, Tensor, Tensor]], Iterator[tuple[Tensor, Tensor, Tensor]]]:
         """Batches of the run's crops, and of those that some steps take instead: small ones, or in tuning large ones."""
@@ -196,6 +201,8 @@ class Trainer:
             "lr": rate,
             "unexplained": self.table.rows(),
         }
+        if self.adversary:
+            record["critic"] = {"gap": round(self.adversary.gap, 3), "ratio": self.adversary.ratio}
         with (self.config.out / "log.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
 
@@ -206,12 +213,13 @@ class Trainer:
             "optimiser": self.optimiser.state_dict(),
             "progress": vars(self.progress),
             "started_from": self.started_from,
+            "adversary": self.adversary.state_dict() if self.adversary else None,
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)
         tune, minutes = self.config.tune, self.progress.seconds / 60
-        method = "energy score" if tune else "flow matching"
+        method = ("energy score and critic" if self.adversary else "energy score") if tune else "flow matching"
         provenance = {
             "data": str(self.config.imagery.name),
             "license": "CC-BY-SA-4.0",
@@ -229,6 +237,8 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.progress = Progress(**state["progress"])
         self.started_from = state["started_from"]
+        if self.adversary and state.get("adversary"):
+            self.adversary.load_state_dict(state["adversary"])
 
 
 def train(config: TrainConfig) -> Path:
@@ -258,6 +268,7 @@ def main(arguments: list[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument("--ema", type=float, default=defaults.ema, help="decay of the averaged weights")
+    parser.add_argument("--critic", type=float, default=defaults.critic, help="in tuning: weight of a critic beside the score")
     parser.add_argument("--device", default=defaults.device)
     parser.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler on the CPU)")
     try:

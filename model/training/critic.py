@@ -1,0 +1,131 @@
+"""The critic: a finish for tuned weights, by a patch critic that tells generated pictures from real ones.
+
+The energy score (`model.training.energy`) sees places of a few pixels; what makes fields, ridges and streets is how places hang
+together, which a critic learns to see. It is relativistic (arXiv 1807.00734, in R3GAN's form, arXiv 2501.05441): it says by how
+much a real picture is more real than a generated one of the same place, and its gradients are penalised on both. As a child
+keeps its parent's means, the critic needs no parent: it judges pixels and ground resolution, less the crop's mean and in units
+of the parent's contrast, so that calm land counts as much as towns.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+WIDTHS = (64, 128, 192, 256)
+"""Channels at 1/2, 1/4, 1/8 and 1/16 of the picture's resolution; all but the first have a verdict of their own."""
+PENALTY = 0.01
+"""Of squared gradients (R1 and R2), in units of contrast: enough to keep the critic smooth, not enough to blind it."""
+JITTER = (0.1, 0.3)
+"""Noise, in the same units, between which gradients are taken as differences: no second derivatives."""
+LEARNING_RATE = 3e-4
+WARM_UP = 150
+"""Steps over which the critic's say grows from nothing: its first verdicts are worth nothing."""
+_FLOOR = 0.03
+_FREQUENCIES = 12
+
+
+class Critic(nn.Module):
+    """Verdicts, the higher the more real, on patches of about 20, 50 and 110 px."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pairs = list(itertools.pairwise(WIDTHS))
+        self.enter = nn.Conv2d(12, WIDTHS[0], 3, padding=1)
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairs)
+        self.look = nn.ModuleList(nn.Conv2d(b, b, 3, padding=1) for _, b in pairs)
+        self.say = nn.ModuleList(nn.Conv2d(b, 1, 1) for _, b in pairs)
+        self.expect = nn.ModuleList(nn.Linear(2 * _FREQUENCIES, b) for _, b in pairs)
+
+    def forward(self, x: Tensor, log2_gsd: Tensor) -> list[Tensor]:
+        """x [B, 3, H, W] in units of contrast, sides multiples of 16; log2_gsd [B] -> verdicts [B, 1, h, w], one by scale."""
+        f = torch.exp(torch.linspace(0, math.log(30), _FREQUENCIES, device=x.device)) / 10
+        told = log2_gsd[:, None] * f
+        told = torch.cat([told.sin(), told.cos()], 1)
+        h = F.leaky_relu(self.enter(F.pixel_unshuffle(x, 2)), 0.2)
+        verdicts = []
+        for down, look, say, expect in zip(self.down, self.look, self.say, self.expect, strict=True):
+            h = F.leaky_relu(down(h), 0.2)
+            h = F.leaky_relu(h + look(h), 0.2)
+            # A projection critic (arXiv 1802.05637): what counts as real depends on the resolution.
+            wanted = expect(told)[..., None, None].to(h.dtype)
+            verdicts.append((say(h) + (h * wanted).sum(1, keepdim=True) / h.shape[1] ** 0.5).float())
+        return verdicts
+
+
+class Adversary:
+    """A critic that learns beside the denoiser, and by ``weight`` beside the energy score has its say (`pull`)."""
+
+    def __init__(self, weight: float, device: str, autocast: torch.dtype | None) -> None:
+        self.weight = weight
+        self.critic = Critic().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimiser = torch.optim.AdamW(self.critic.parameters(), LEARNING_RATE, betas=(0.5, 0.99), weight_decay=0.0)
+        self.autocast = autocast
+        self.steps = 0
+        self.ratio = 0.0
+        self.gap = 0.0
+        """Running mean of how much more real the real ones look, in logits."""
+
+    def pull(self, loss: Tensor, real: Tensor, made: Tensor, log2_gsd: Tensor, generator: torch.Generator) -> Tensor:
+        """A term of value 0 to add to ``loss``, whose gradients lead ``made`` to where the critic takes it for real.
+
+        ``made`` [N B, 3, S, S]: N generated pictures of each of ``real`` [B, 3, S, S], with gradients. The term's gradient is
+        ``weight`` times the size of that of ``loss``, by a running mean; less in the first steps (`WARM_UP`). The critic takes
+        a step of its own first.
+        """
+        times = len(made) // len(real)
+        contrast = real.std((2, 3), keepdim=True).mean(1, keepdim=True) + _FLOOR
+        mean = real.mean((2, 3), keepdim=True)
+        many, scale, middle, gsd = (v.repeat(times, *[1] * (v.dim() - 1)) for v in (real, contrast, mean, log2_gsd))
+        true, fake = (many - middle) / scale, (made.detach() - middle) / scale
+        self._learn(true, fake, gsd, generator)
+        fake.requires_grad_(True)
+        with torch.no_grad():
+            verdicts = self._judge(true, gsd)
+        against = torch.stack([F.softplus(r - m).mean() for m, r in zip(self._judge(fake, gsd), verdicts, strict=True)]).sum()
+        (gradient,) = torch.autograd.grad(against, fake)
+        gradient = gradient / scale
+        (other,) = torch.autograd.grad(loss, made, retain_graph=True)
+        ratio = float(other.norm() / gradient.norm().clamp(min=1e-12))
+        self.ratio = ratio if self.steps == 0 else 0.99 * self.ratio + 0.01 * ratio
+        self.steps += 1
+        size = self.weight * self.ratio * min(1.0, self.steps / WARM_UP)
+        term = (made * gradient).sum() * size
+        return term - term.detach()
+
+    def _learn(self, true: Tensor, fake: Tensor, gsd: Tensor, generator: torch.Generator) -> None:
+        low, high = JITTER
+        size = low + (high - low) * float(torch.rand((), generator=generator))
+        both = torch.cat([true, fake])
+        noise = size * torch.randn(both.shape, generator=generator).to(both.device)
+        verdicts = self._judge(torch.cat([both, both + noise]), gsd.repeat(4))
+        loss = both.new_zeros(())
+        for verdict in verdicts:
+            real, made, real_near, made_near = verdict.chunk(4)
+            steep = (real - real_near).square().mean() + (made - made_near).square().mean()
+            loss = loss + F.softplus(made - real).mean() + PENALTY / size**2 * steep
+            self.gap = 0.99 * self.gap + 0.01 * float((real - made).detach().mean()) / len(verdicts)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+
+    def _judge(self, x: Tensor, gsd: Tensor) -> list[Tensor]:
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(x.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+            return self.critic(x, gsd)  # type: ignore[no-any-return]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on."""
+        counts = {"steps": self.steps, "ratio": self.ratio}
+        return {"critic": self.critic.state_dict(), "optimiser": self.optimiser.state_dict(), **counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.critic.load_state_dict(state["critic"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.steps, self.ratio = state["steps"], state["ratio"]

@@ -41,7 +41,7 @@ echo "== tests of the model on $device"
 # The shared conftest.py is the server's: it needs FastAPI, which a bare machine lacks.
 TEST_DEVICE=$device "$python" -m pytest --noconftest -p no:cacheprovider -q --durations=5 \
   tests/test_noise.py tests/test_grid.py tests/test_base.py tests/test_stage.py tests/test_halo.py \
-  tests/test_planet.py tests/test_training.py 2>&1 | tee "$out/tests.log" || failed=1
+  tests/test_planet.py tests/test_training.py tests/test_energy.py tests/test_critic.py 2>&1 | tee "$out/tests.log" || failed=1
 
 echo "== speed"
 "$python" -m bench.gpu --device "$device" --out "$out/gpu.md" || failed=1

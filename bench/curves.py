@@ -1,6 +1,6 @@
 """Training curves as SVG, from the logs of runs: how much of bicubic's score is left, by ground resolution, over time.
 
-python -m bench.curves docs/logs/two.jsonl docs/logs/three.jsonl --out docs/images/training.svg
+python -m bench.curves docs/logs/score.jsonl docs/logs/chains.jsonl --out docs/images/training.svg
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Log:
 
 def read(path: Path) -> Log:
     """The log of a run, ``log.jsonl``."""
-    records = [json.loads(line) for line in path.read_text().splitlines() if line]
+    lines = [json.loads(line) for line in path.read_text().splitlines() if line]
+    # A resumed run goes on from its last checkpoint and logs some steps again: the later lines count.
+    records = [r for i, r in enumerate(lines) if all(r["step"] < later["step"] for later in lines[i + 1 :])]
     shares = {name: [record["unexplained"].get(name, 1.0) for record in records] for name in RESOLUTIONS}
     return Log(path.stem, [record["minutes"] for record in records], shares)
 

@@ -9,7 +9,7 @@ one of them makes what all ask for. Redis is imported only with the latter.
 from cache.disk import DiskCache
 from cache.errors import CacheError
 from cache.file_claims import FileClaims
-from cache.flight import SingleFlight, outcome, run_in
+from cache.flight import SingleFlight, look_in, outcome, run_in
 from cache.memory import ByteBoundedLRU, MemoryCache
 from cache.shared_blocks import SharedBlocks
 from cache.store import ByteStore
@@ -23,6 +23,7 @@ __all__ = [
     "MemoryCache",
     "SharedBlocks",
     "SingleFlight",
+    "look_in",
     "outcome",
     "run_in",
 ]

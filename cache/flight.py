@@ -54,7 +54,8 @@ class SingleFlight(Generic[T]):
                 flight.waiters -= 1
                 if flight.waiters == 0 and not flight.task.done():
                     flight.task.cancel()
-            if not flight.task.cancelled() and (mine or flight.task.exception() is None):
+            # Cancelled under our own eyes, it gave itself up; it would do so again, and for ever.
+            if mine or (not flight.task.cancelled() and flight.task.exception() is None):
                 return flight.task.result()
             # The flight failed for its owner, or was given up by those before us: try once more, on our own
             # account.
@@ -84,6 +85,14 @@ async def run_in(executor: Executor, work: Callable[[], T]) -> T:
     for. The thread sees the caller's context variables.
     """
     return await outcome(executor.submit(copy_context().run, work))
+
+
+async def look_in(executor: Executor, work: Callable[[], T]) -> T:
+    """Runs `work`, which only reads, in a thread of `executor`; cancelling leaves at once, whether it has begun or not.
+
+    What comes after a look-up must not be begun for somebody who has left, as it would be after `run_in`.
+    """
+    return await asyncio.wrap_future(executor.submit(copy_context().run, work))
 
 
 async def outcome(future: Future[T]) -> T:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
-from cache import DiskCache, run_in
+from cache import DiskCache, look_in, run_in
 from server.fastpath import ReadyTile, ReadyTiles
 from server.metrics import Tier
 from server.tilekey import TileKey
@@ -62,7 +62,7 @@ class TileStore:
                 key = names.pop(name)
                 found[key] = self._made(key, body, "redis"), "redis"
         if self.disk is not None and names:
-            bodies = await run_in(self._disk_pool, lambda: self._read(list(names)))
+            bodies = await look_in(self._disk_pool, lambda: self._read(list(names)))
             found.update({names[name]: (self._made(names[name], body, "disk"), "disk") for name, body in bodies.items()})
             if self.redis is not None:
                 await self.redis.put_many(bodies)
@@ -79,7 +79,7 @@ class TileStore:
         if self.redis is not None and self.redis.available:
             return {names[name] for name in await self.redis.contains(list(names))}
         if (disk := self.disk) is not None:
-            return {names[name] for name in await run_in(self._disk_pool, lambda: disk.contains(list(names)))}
+            return {names[name] for name in await look_in(self._disk_pool, lambda: disk.contains(list(names)))}
         return set()
 
     async def once(self, keys: Sequence[TileKey], make: Callable[[], Awaitable[dict[TileKey, Body]]]) -> Made:

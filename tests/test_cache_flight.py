@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from cache import SingleFlight, run_in
+from cache import SingleFlight, look_in, run_in
 
 
 def test_many_callers_share_one_computation() -> None:
@@ -131,3 +131,39 @@ def test_a_caller_who_joins_work_just_given_up_starts_it_anew() -> None:
         assert await joins == 7
 
     asyncio.run(main())
+
+
+def test_work_that_gives_itself_up_is_not_begun_for_ever() -> None:
+    begun = 0
+
+    async def gives_up() -> None:
+        nonlocal begun
+        begun += 1
+        raise asyncio.CancelledError
+
+    async def ask() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await SingleFlight[None]().do("key", gives_up)
+
+    asyncio.run(ask())
+    assert begun == 1
+
+
+def test_who_leaves_during_a_look_up_begins_nothing_after_it() -> None:
+    release, begun = threading.Event(), []
+
+    async def work(pool: ThreadPoolExecutor) -> None:
+        await look_in(pool, lambda: release.wait(10))
+        begun.append("rendering")
+
+    async def ask() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            task = asyncio.create_task(SingleFlight[None]().do("key", lambda: work(pool)))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            release.set()
+            await asyncio.sleep(0.05)
+
+    asyncio.run(ask())
+    assert begun == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import random
+import signal
+import socket
 import time
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -121,6 +123,22 @@ def test_clients_that_leave_leave_no_work_behind(server: Server) -> None:
     spent = server.cpu_seconds() - before + cpu_until_quiet(server)
     # What had begun is finished and kept; 100 of them would take 100 times as long as one.
     assert spent < 6 * one + 3, f"{spent:.1f} s of work for nobody; one tile takes {one:.1f} s"
+    assert server.get(HITS[0])[0] == 200
+
+
+def test_clients_that_left_before_they_were_seen_leave_no_work_behind(server: Server) -> None:
+    """They come and go while the server is held: it sees both at once, in the midst of looking into its cache."""
+    cpu_until_quiet(server)
+    before = server.cpu_seconds()
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        for path in deep_tiles(30, random.Random(SEED + 2)):
+            with socket.create_connection(("127.0.0.1", server.port)) as client:
+                client.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    spent = server.cpu_seconds() - before + cpu_until_quiet(server, 60)
+    assert spent < 10, f"{spent:.1f} s of work for nobody"
     assert server.get(HITS[0])[0] == 200
 
 

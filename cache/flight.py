@@ -26,7 +26,7 @@ class SingleFlight(Generic[T]):
       them, for the rest to wait for), so that nobody gets an error that belongs to another.
     - A caller who is cancelled leaves the others undisturbed. When the last one has left, the work is
       cancelled; work that goes through `run_in` drops out only while it is still queued, and else runs to its
-      end and is kept.
+      end and is kept. What is looked up on the way goes through `look_in`.
     - Work must look into the cache first: a caller who comes just after a flight has landed starts a new one,
       and finds the result there.
 

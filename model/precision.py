@@ -84,6 +84,11 @@ def autocast_type(device: str) -> torch.dtype | None:
     return torch.bfloat16 if device.startswith("cuda") or cpu_has_fast_bf16() else None
 
 
+def autocasting(device: torch.device, dtype: torch.dtype | None) -> torch.autocast:
+    """The context that autocasts to ``dtype`` on ``device``; to nothing if it is None."""
+    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+
 def cpu_has_fast_bf16() -> bool:
     """Whether bf16 convolutions beat float32 ones: with AMX tiles, or AVX512-BF16 on processors that are not Intel's.
 

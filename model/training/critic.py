@@ -3,8 +3,8 @@
 The energy score (`model.training.energy`) sees places of a few pixels; what makes fields, ridges and streets is how places hang
 together, which a critic learns to see. It is relativistic (arXiv 1807.00734, in R3GAN's form, arXiv 2501.05441): it says by how
 much a real picture is more real than a generated one of the same place, and its gradients are penalised on both. As a child
-keeps its parent's means, the critic needs no parent: it judges pixels and ground resolution, less the crop's mean and in units
-of the parent's contrast, so that calm land counts as much as towns.
+keeps its parent's means, the critic needs no parent: it judges pixels and ground resolution, less the mean and in units of
+the contrast of the real crop, so that calm land counts as much as towns.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from model.precision import autocasting
 
 WIDTHS = (64, 128, 192, 256)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture's resolution; all but the first have a verdict of their own."""
@@ -116,7 +118,7 @@ class Adversary:
 
     def _judge(self, x: Tensor, gsd: Tensor) -> list[Tensor]:
         x = x.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(x.device.type, self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+        with autocasting(x.device, self.autocast):
             return self.critic(x, gsd)  # type: ignore[no-any-return]
 
     def state_dict(self) -> dict[str, Any]:

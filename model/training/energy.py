@@ -24,6 +24,7 @@ from torch import Tensor
 from model.contrast import AMPLITUDE_MARGIN, Table, amplitude
 from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE
 from model.guidance import LEVEL_REACH, condition_level
+from model.precision import autocasting
 from model.sampler import sample, times
 from model.stage import enlarge, project, to_bytes, to_unit
 from model.training.critic import Adversary
@@ -119,7 +120,7 @@ def generate(
     def call(z: Tensor, t: float) -> Tensor:
         now = torch.full((len(z),), t, device=device)
         z = z.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+        with autocasting(device, autocast):
             return denoiser(z, seen, plane, now, log2_gsd[:, None]).float()
 
     residual = sample(predict, noise, steps, carry)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE
+from model.precision import autocasting
 from model.stage import enlarge
 
 MARGIN = 20
@@ -96,7 +97,7 @@ def flow_loss(
     noisy = (1 - tt) * residual + tt * noise
     seen = fade(parent, generator) + level * torch.randn(parent.shape, generator=generator).to(device)
     plane = (level / MAX_CONDITION_LEVEL).expand(-1, 1, *parent.shape[2:])
-    with torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
+    with autocasting(device, autocast):
         predicted = denoiser(
             noisy.contiguous(memory_format=torch.channels_last),
             seen.contiguous(memory_format=torch.channels_last),

@@ -219,7 +219,7 @@ class Trainer:
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)
         tune, minutes = self.config.tune, self.progress.seconds / 60
-        method = ("energy score and critic" if self.adversary else "energy score") if tune else "flow matching"
+        method = ("energy score" if tune else "flow matching") + (" and critic" if self.adversary else "")
         provenance = {
             "data": str(self.config.imagery.name),
             "license": "CC-BY-SA-4.0",

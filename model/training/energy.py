@@ -28,6 +28,7 @@ from model.precision import autocasting
 from model.sampler import sample, times
 from model.stage import enlarge, project, to_bytes, to_unit
 from model.training.critic import Adversary
+from model.training.looks import Looks
 from model.training.loss import fade
 
 MARGIN = 16
@@ -38,6 +39,8 @@ TEXTURE_WEIGHT = 1.0
 """Of the local energies' score beside that of the patches."""
 CONTRAST_WEIGHT = 2.0
 """Of the score of energies over 16 px, which sees what single places hide: texture too faint, or too strong, throughout."""
+COLOUR_WEIGHT = 2.0
+"""Of differences from grey in patches: faint beside light and dark, but speckles of colour are what the eye sees first."""
 _TINY = 1e-6
 
 
@@ -51,6 +54,7 @@ def energy_loss(
     carry: float,
     generations: int = 0,
     adversary: Adversary | None = None,
+    looks: Looks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss of one batch of real crops ``child`` [B, 3, S, S] with their resolutions [B]; S is a multiple of 32.
 
@@ -79,9 +83,15 @@ def energy_loss(
         low, parent = (v[..., top : top + side, left : left + side] for v in (low, parent))
         child = child[..., 4 * top : 4 * (top + side), 4 * left : 4 * (left + side)]
     made, upper, child = (_inner(image) for image in (make(low, log2_gsd.repeat(2)), enlarge(parent), child))
-    score = energy_score(child, made[:batch], made[batch:])
+    inner_parent = F.avg_pool2d(child, 4)
+
+    def judge(one: Tensor, other: Tensor) -> Tensor:
+        found = energy_score(child, one, other)
+        return found if looks is None else found + looks.score(child, one, other, inner_parent)
+
+    score = judge(made[:batch], made[batch:])
     with torch.no_grad():
-        ceiling = energy_score(child, upper, upper)
+        ceiling = judge(upper, upper)
         # By what the parent holds, never by what the child does: that would shift what the score is least for.
         detail = parent - F.interpolate(F.avg_pool2d(parent, 4), scale_factor=4, mode="nearest")
         weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)
@@ -147,11 +157,17 @@ def _features(image: Tensor) -> list[tuple[Tensor, tuple[int, ...], float]]:
     half = F.avg_pool2d(image, 2)
     quarter = F.avg_pool2d(half, 2)
     octaves = [image - _twice(half), half - _twice(quarter)]
-    found: list[tuple[Tensor, tuple[int, ...], float]] = [(octave, PATCHES, 1.0) for octave in octaves]
+    found: list[tuple[Tensor, tuple[int, ...], float]] = [(_coloured(octave), PATCHES, 1.0) for octave in octaves]
     energies = [F.avg_pool2d(_oriented(octave), side) for octave, side in zip(octaves, (4, 2), strict=True)]
     found.append((torch.cat(energies, 1), (1, 3), TEXTURE_WEIGHT))
     found.append((F.avg_pool2d(torch.cat(energies, 1), 4), (1, 3), CONTRAST_WEIGHT))
     return found
+
+
+def _coloured(octave: Tensor) -> Tensor:
+    """Red, green and blue with their differences from grey times `COLOUR_WEIGHT`."""
+    grey = octave.mean(1, keepdim=True)
+    return grey + COLOUR_WEIGHT * (octave - grey)
 
 
 def _oriented(octave: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from model.tone import tone_blue_marble
+from model.training.bridge import bridge_contrast
 
 HOLDOUT_LIST = Path(__file__).parent / "holdout.txt"
 COARSE = "nasa-bmng"
@@ -83,7 +84,7 @@ def load_pictures(folder: Path, holdout: bool = False, min_side: int = 64) -> li
             continue
         pixels = _read(folder / name)
         if source == COARSE:
-            pixels = tone_blue_marble(pixels)
+            pixels = bridge_contrast(tone_blue_marble(pixels), gsd)
         if "equirect" in name:
             projection = "equirectangular"
             height = pixels.shape[0]

@@ -36,32 +36,40 @@ def bridge_contrast(pixels: NDArray[np.uint8], gsd: float) -> NDArray[np.uint8]:
     out = np.empty_like(pixels)
     for top in range(0, len(pixels), _ROWS):
         start = max(0, top - margin)
-        part = pixels[start : top + _ROWS + margin]
-        raised = _raise(torch.from_numpy(part).permute(2, 0, 1)[None].float(), first, count)
-        out[top : top + _ROWS] = raised[0].permute(1, 2, 0).numpy()[top - start :][: len(out) - top][:_ROWS]
+        part = torch.from_numpy(pixels[start : top + _ROWS + margin]).permute(2, 0, 1)[None].float()
+        rows = out[top : top + _ROWS]
+        rows[:] = _raise(part, first, count)[0].permute(1, 2, 0).numpy()[top - start :][: len(rows)]
     return out
 
 
 def _raise(image: Tensor, first: float, count: int) -> Tensor:
-    land = torch.sigmoid((_WATER - (image[:, 2:] - image[:, :2].amax(1, keepdim=True))) / _WATER_SOFTNESS)
-    land = _blur(land, 2)
-    low, total = image, torch.zeros_like(image)
-    for octave in range(count):
-        smooth = _blur(low, 2**octave)
-        detail, low = low - smooth, smooth
-        strength = _blur(detail.mean(1, keepdim=True).square(), 4 * 2**octave)
-        heard = strength / (strength + NOISE**2) / (1 + strength / STRONG**2)
-        gain = float(np.interp(first + octave, OCTAVES, GAINS))
-        total += (gain - 1) * heard * detail
-    return (image + land * total).clamp(0, 255).round().to(torch.uint8)
+    height, width = image.shape[2:]
+    whole = 2**count
+    padded = F.pad(image, (0, -width % whole, 0, -height % whole), mode="replicate")
+    land = torch.sigmoid((_WATER - (padded[:, 2:] - padded[:, :2].amax(1, keepdim=True))) / _WATER_SOFTNESS)
+    raised = padded + _blur(land, 2) * _missing(padded, first, count)
+    return raised[..., :height, :width].clamp(0, 255).round().to(torch.uint8)
+
+
+def _missing(image: Tensor, octave: float, count: int) -> Tensor:
+    """What to add to ``image`` [1, 3, H, W]: by a Laplacian pyramid of ``count`` octaves, whose first is ``octave``."""
+    if count == 0:
+        return torch.zeros_like(image)
+    coarse = F.avg_pool2d(_blur(image, 1), 2)
+    detail = image - _twice(coarse)
+    strength = _blur(detail.mean(1, keepdim=True).square(), 4)
+    heard = strength / (strength + NOISE**2) / (1 + strength / STRONG**2)
+    gain = float(np.interp(octave, OCTAVES, GAINS))
+    return (gain - 1) * heard * detail + _twice(_missing(coarse, octave + 1, count - 1))
+
+
+def _twice(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _blur(x: Tensor, radius: int) -> Tensor:
-    """Two box means of 2 ``radius`` + 1 px, mirrored at the borders as far as they reach."""
+    """Two box means of 2 ``radius`` + 1 px, mirrored at the borders."""
     for _ in range(2):
-        for axis in (2, 3):
-            reach = min(radius, x.shape[axis] - 1)
-            pad = (0, 0, reach, reach) if axis == 2 else (reach, reach, 0, 0)
-            kernel = (2 * reach + 1, 1) if axis == 2 else (1, 2 * reach + 1)
-            x = F.avg_pool2d(F.pad(x, pad, mode="reflect"), kernel, stride=1)
+        x = F.pad(x, (radius,) * 4, mode="reflect" if min(x.shape[2:]) > radius else "replicate")
+        x = F.avg_pool2d(F.avg_pool2d(x, (2 * radius + 1, 1), stride=1), (1, 2 * radius + 1), stride=1)
     return x

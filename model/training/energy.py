@@ -83,15 +83,19 @@ def energy_loss(
         low, parent = (v[..., top : top + side, left : left + side] for v in (low, parent))
         child = child[..., 4 * top : 4 * (top + side), 4 * left : 4 * (left + side)]
     made, upper, child = (_inner(image) for image in (make(low, log2_gsd.repeat(2)), enlarge(parent), child))
-    score = energy_score(child, made[:batch], made[batch:])
+    inner_parent = F.avg_pool2d(child, 4)
+
+    def judge(one: Tensor, other: Tensor) -> Tensor:
+        found = energy_score(child, one, other)
+        return found if looks is None else found + looks.score(child, one, other, inner_parent)
+
+    score = judge(made[:batch], made[batch:])
     with torch.no_grad():
-        ceiling = energy_score(child, upper, upper)
+        ceiling = judge(upper, upper)
         # By what the parent holds, never by what the child does: that would shift what the score is least for.
         detail = parent - F.interpolate(F.avg_pool2d(parent, 4), scale_factor=4, mode="nearest")
         weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)
     loss = (score * weight).mean() / 10
-    if looks is not None:
-        loss = loss + looks.score(child, made[:batch], made[batch:], F.avg_pool2d(child, 4)).mean() / 10
     if adversary is not None:
         loss = loss + adversary.pull(loss, child, made, log2_gsd, generator)
     return loss, score.detach(), ceiling, torch.ones_like(score)

@@ -16,8 +16,8 @@ from torch import Tensor
 from model.precision import autocasting
 from model.training.critic import Critic
 
-WEIGHT = 0.25
-"""Of the features' score: with it, its gradients are about the size of those of patches and energies."""
+WEIGHT = 1.0
+"""Of a scale's score beside that of an octave's patches."""
 SETTLING = 32
 """Batches of real crops that each feature's spread is measured on."""
 _FLOOR = 0.03

@@ -14,7 +14,7 @@ from model.denoiser import Denoiser, DenoiserConfig
 from model.inference import InferenceDenoiser
 from model.precision import choose_compute
 from model.sampler import sample, times
-from model.stage import enlarge, project, to_bytes, to_unit
+from model.stage import COLOUR_SHARE, calm_colour, enlarge, project, to_bytes, to_unit
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 16])
@@ -37,6 +37,14 @@ def test_the_sampler_keeps_what_is_certain_and_the_contrast_of_what_is_not(steps
 
     ratio = sample(posterior, noise, steps).std().item() / noise.std().item() / s
     assert ratio == 0 if steps == 1 else 0.8 < ratio < 1.4
+
+
+def test_made_up_colour_is_calmed_and_light_is_not() -> None:
+    residual = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    calmed = calm_colour(residual)
+    grey = residual.mean(1, keepdim=True)
+    assert torch.allclose(calmed.mean(1, keepdim=True), grey, atol=1e-6)
+    assert torch.allclose(calmed - grey, COLOUR_SHARE * (residual - grey), atol=1e-6)
 
 
 def test_projection_ties_every_block_to_its_parent_even_where_it_would_clip() -> None:

@@ -1,9 +1,10 @@
 """One contrast for all sources: what the Blue Marble lacks in fine detail beside medium imagery of the same ground resolution.
 
-The Blue Marble is calm: seen at 0.5 to 1 km its farmland and forests have a third of the contrast that Landsat and Sentinel-2
-show there, at 4 to 8 km two thirds (`bench.source_contrast` measures it; MODIS blurs its own pixels, and mosaics of a month are
-averages). A cascade that learns coarse zooms from the one and fine zooms from the others breaks where they meet: strong fine
-detail on parents calmer than any that it was taught on is grain, not land. So its detail is raised, octave by octave.
+The Blue Marble is calm: over land that Landsat and Sentinel-2 show as well it has half of their contrast at the same ground
+resolution, less in its finest octave (`bench.source_contrast`; MODIS blurs its pixels, mosaics are averages over a month, and
+finer images come stretched). A cascade that learns coarse zooms from the one and fine zooms from the others breaks where they
+meet: strong fine detail on parents calmer than any that it was taught on is grain, not land. So its detail is raised, by
+octave.
 """
 
 from __future__ import annotations

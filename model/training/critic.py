@@ -49,22 +49,15 @@ class Critic(nn.Module):
         f = torch.exp(torch.linspace(0, math.log(30), _FREQUENCIES, device=x.device)) / 10
         told = log2_gsd[:, None] * f
         told = torch.cat([told.sin(), told.cos()], 1)
+        h = F.leaky_relu(self.enter(F.pixel_unshuffle(x, 2)), 0.2)
         verdicts = []
-        for h, say, expect in zip(self.looks(x), self.say, self.expect, strict=True):
+        for down, look, say, expect in zip(self.down, self.look, self.say, self.expect, strict=True):
+            h = F.leaky_relu(down(h), 0.2)
+            h = F.leaky_relu(h + look(h), 0.2)
             # A projection critic (arXiv 1802.05637): what counts as real depends on the resolution.
             wanted = expect(told)[..., None, None].to(h.dtype)
             verdicts.append((say(h) + (h * wanted).sum(1, keepdim=True) / h.shape[1] ** 0.5).float())
         return verdicts
-
-    def looks(self, x: Tensor) -> list[Tensor]:
-        """What the verdicts are read from: features [B, C, H / s, W / s] at the scales s = 4, 8 and 16."""
-        h = F.leaky_relu(self.enter(F.pixel_unshuffle(x, 2)), 0.2)
-        found = []
-        for down, look in zip(self.down, self.look, strict=True):
-            h = F.leaky_relu(down(h), 0.2)
-            h = F.leaky_relu(h + look(h), 0.2)
-            found.append(h)
-        return found
 
 
 class Adversary:

@@ -28,7 +28,6 @@ from model.precision import autocasting
 from model.sampler import sample, times
 from model.stage import enlarge, project, to_bytes, to_unit
 from model.training.critic import Adversary
-from model.training.looks import Looks
 from model.training.loss import fade
 
 MARGIN = 16
@@ -54,7 +53,6 @@ def energy_loss(
     carry: float,
     generations: int = 0,
     adversary: Adversary | None = None,
-    looks: Looks | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss of one batch of real crops ``child`` [B, 3, S, S] with their resolutions [B]; S is a multiple of 32.
 
@@ -83,15 +81,9 @@ def energy_loss(
         low, parent = (v[..., top : top + side, left : left + side] for v in (low, parent))
         child = child[..., 4 * top : 4 * (top + side), 4 * left : 4 * (left + side)]
     made, upper, child = (_inner(image) for image in (make(low, log2_gsd.repeat(2)), enlarge(parent), child))
-    inner_parent = F.avg_pool2d(child, 4)
-
-    def judge(one: Tensor, other: Tensor) -> Tensor:
-        found = energy_score(child, one, other)
-        return found if looks is None else found + looks.score(child, one, other, inner_parent)
-
-    score = judge(made[:batch], made[batch:])
+    score = energy_score(child, made[:batch], made[batch:])
     with torch.no_grad():
-        ceiling = judge(upper, upper)
+        ceiling = energy_score(child, upper, upper)
         # By what the parent holds, never by what the child does: that would shift what the score is least for.
         detail = parent - F.interpolate(F.avg_pool2d(parent, 4), scale_factor=4, mode="nearest")
         weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)

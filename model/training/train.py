@@ -9,7 +9,6 @@ writes ``checkpoint.pt`` (all that is needed to go on), ``log.jsonl`` (loss by n
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import math
 import os
@@ -32,7 +31,6 @@ from model.training.calibrate import CROPS, calibrate
 from model.training.critic import Adversary
 from model.training.energy import energy_loss
 from model.training.imagery import CropSampler, ImageryError, load_pictures
-from model.training.looks import SETTLING, Looks
 from model.training.loss import LossTable, flow_loss
 from model.training.warm_start import load_initial
 from model.weights import TUNED_STEPS, save_weights
@@ -52,8 +50,7 @@ class TrainConfig:
 
     ``tune``: numbers of sampler steps that the weights are tuned for by `energy_loss`, one drawn for each batch, so that one
     named twice has twice the share; without any they are trained by `flow_loss`. ``critic``: what a critic's gradients count
-    beside the energy score's (`model.training.critic`; 0: there is none). ``looks``: checkpoint of a run with a critic, whose
-    features the score compares as well (`model.training.looks`). In the end the amplitudes of tuned weights are
+    beside the energy score's (`model.training.critic`; 0: there is none). In the end the amplitudes of tuned weights are
     measured on ``calibration`` crops (`model.training.calibrate`; 0: not at all).
     """
 
@@ -72,7 +69,6 @@ class TrainConfig:
     compile: bool = False
     tune: tuple[int, ...] = ()
     critic: float = 0.0
-    looks: Path | None = None
     calibration: int = CROPS
     log_every: int = 100
     checkpoint_every: int = 200
@@ -105,7 +101,6 @@ class Trainer:
         )
         with_critic = bool(config.tune and config.critic)
         self.adversary = Adversary(config.critic, config.device, autocast_type(config.device)) if with_critic else None
-        self.looks = Looks(config.looks, config.device, autocast_type(config.device)) if config.tune and config.looks else None
         self.checkpoint = config.out / "checkpoint.pt"
         if self.checkpoint.is_file():
             self._resume()
@@ -119,8 +114,6 @@ class Trainer:
         forward = torch.compile(self.denoiser) if config.compile else self.denoiser
         autocast = autocast_type(config.device)
         batches, others = self._loaders()
-        if self.looks:
-            self.looks.settle(child.to(config.device) for child, _, _ in itertools.islice(batches, SETTLING))
         unit, total = ("min", config.minutes) if config.minutes else ("step", float(config.steps))
         began, before = time.monotonic(), self.progress.seconds
         bar = tqdm(total=round(total), unit=unit, initial=round(min(self._spent(), total)), dynamic_ncols=True)
@@ -168,8 +161,7 @@ class Trainer:
             return flow_loss(forward, child, log2_gsd, self.generator, autocast)
         steps = tune[int(torch.randint(len(tune), (), generator=self.generator))]
         generations = self.progress.step % TUNE_GENERATIONS
-        judges = (self.adversary, self.looks)
-        return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations, *judges)
+        return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations, self.adversary)
 
     def _loaders(self) -> tuple[Iterator[tuple[Tensor, Tensor, Tensor]], Iterator[tuple[Tensor, Tensor, Tensor]]]:
         """Batches of the run's crops, and of those that some steps take instead: small ones, or in tuning large ones."""
@@ -228,7 +220,6 @@ class Trainer:
         os.replace(partial, self.checkpoint)
         tune, minutes = self.config.tune, self.progress.seconds / 60
         method = ("energy score" if tune else "flow matching") + (" and critic" if self.adversary else "")
-        method += " with looks" if self.looks else ""
         provenance = {
             "data": str(self.config.imagery.name),
             "license": "CC-BY-SA-4.0",
@@ -278,7 +269,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument("--ema", type=float, default=defaults.ema, help="decay of the averaged weights")
     parser.add_argument("--critic", type=float, default=defaults.critic, help="in tuning: weight of a critic beside the score")
-    parser.add_argument("--looks", type=Path, help="in tuning: checkpoint of a run with a critic, to compare its features")
     parser.add_argument("--device", default=defaults.device)
     parser.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler on the CPU)")
     try:

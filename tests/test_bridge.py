@@ -17,7 +17,7 @@ LAND, WATER = (70, 90, 60), (40, 80, 140)
 def picture(deviation: float, colour: tuple[int, int, int] = LAND, block: int = 1, height: int = 256) -> NDArray[np.uint8]:
     """Noise in squares of ``block`` px around a colour, [height, 256, 3]."""
     noise = np.random.default_rng(1).normal(0, deviation, (height // block, 256 // block)).repeat(block, 0).repeat(block, 1)
-    return np.clip(np.round(noise[..., None] + np.array(colour)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.round(noise[..., None] + np.array(colour)), 0, 255), np.uint8)
 
 
 def raised_by(pixels: NDArray[Any], gsd: float) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.grid import lonlat_to_pixel
 from model.tone import tone_blue_marble
 from model.training.bridge import bridge_contrast
 
@@ -62,7 +63,7 @@ def main() -> None:
         image = Image.open(folder / name).convert("RGB")
         size = tuple(int(side * manifest[name] / gsd) for side in image.size)
         finer = np.asarray(image.resize((size[0], size[1]), Image.Resampling.BOX))
-        toned = tone_blue_marble(np.asarray(Image.open(_path(folder, block)).convert("RGB")))
+        toned = tone_blue_marble(np.asarray(Image.open(folder / "coarse" / block["file"]).convert("RGB")))
         top, left = _corner(block, place, finer.shape)
         here = (slice(top, top + finer.shape[0]), slice(left, left + finer.shape[1]))
         medium, before, after = octaves(finer), octaves(toned[here]), octaves(bridge_contrast(toned, gsd)[here])
@@ -78,18 +79,13 @@ def _distance(block: dict[str, str], place: tuple[float, float]) -> float:
     return math.hypot(float(block["center_lat"]) - place[0], east)
 
 
-def _path(folder: Path, block: dict[str, str]) -> Path:
-    return next((folder / "coarse").rglob(Path(block["file"]).name))
-
-
 def _corner(block: dict[str, str], place: tuple[float, float], shape: tuple[int, ...]) -> tuple[int, int]:
     """Where to cut ``shape`` out of the block, as near to the place as the block reaches."""
     zoom, side = int(block["zoom"]), int(block["size_px"])
-    y = (1 - math.asinh(math.tan(math.radians(place[0]))) / math.pi) / 2 * 2**zoom
-    x = (place[1] + 180) / 360 * 2**zoom
+    x, y = lonlat_to_pixel(place[1], place[0], zoom)
     found = []
     for at, corner, length in ((y, block["tile_y"], shape[0]), (x, block["tile_x"], shape[1])):
-        found.append(int(np.clip((at - int(corner)) * 256 - length / 2, 0, side - length)))
+        found.append(int(np.clip(at - int(corner) * 256 - length / 2, 0, side - length)))
     return found[0], found[1]
 
 

@@ -14,6 +14,11 @@ def enlarge(parent: Tensor) -> Tensor:
     return F.interpolate(parent, scale_factor=4, mode="bicubic", align_corners=False)
 
 
+def double(image: Tensor) -> Tensor:
+    """Bilinear 2x enlargement [B, C, h, w] -> [B, C, 2h, 2w], from one level of a Laplacian pyramid to the next."""
+    return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
+
+
 RECIPE = 4
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
@@ -28,10 +33,10 @@ COLOUR_SHARE = 0.5
 it makes up of light and dark, and shows as speckles on snow, rock and coasts; no measure misses the rest."""
 
 
-def calm_colour(residual: Tensor) -> Tensor:
-    """``residual`` [B, 3, H, W] with its differences from grey times `COLOUR_SHARE`; the parent's own colour is not in it."""
-    grey = residual.mean(1, keepdim=True)
-    return grey + COLOUR_SHARE * (residual - grey)
+def scale_colour(image: Tensor, share: float) -> Tensor:
+    """``image`` [B, 3, H, W] with its differences from grey times ``share``."""
+    grey = image.mean(1, keepdim=True)
+    return grey + share * (image - grey)
 
 
 def project(image: Tensor, parent: Tensor) -> Tensor:

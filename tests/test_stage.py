@@ -14,7 +14,7 @@ from model.denoiser import Denoiser, DenoiserConfig
 from model.inference import InferenceDenoiser
 from model.precision import choose_compute
 from model.sampler import sample, times
-from model.stage import COLOUR_SHARE, calm_colour, enlarge, project, to_bytes, to_unit
+from model.stage import COLOUR_SHARE, enlarge, project, scale_colour, to_bytes, to_unit
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 16])
@@ -41,7 +41,7 @@ def test_the_sampler_keeps_what_is_certain_and_the_contrast_of_what_is_not(steps
 
 def test_made_up_colour_is_calmed_and_light_is_not() -> None:
     residual = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(2))
-    calmed = calm_colour(residual)
+    calmed = scale_colour(residual, COLOUR_SHARE)
     grey = residual.mean(1, keepdim=True)
     assert torch.allclose(calmed.mean(1, keepdim=True), grey, atol=1e-6)
     assert torch.allclose(calmed - grey, COLOUR_SHARE * (residual - grey), atol=1e-6)

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.stage import double
+
 OCTAVES = np.array([9.0, 10.0, 11.0, 12.0, 13.0, 14.0])
 """log2 of the metres that an octave's finest detail measures."""
 GAINS = np.array([2.2, 1.8, 1.55, 1.35, 1.15, 1.0])
@@ -57,15 +59,11 @@ def _missing(image: Tensor, octave: float, count: int) -> Tensor:
     if count == 0:
         return torch.zeros_like(image)
     coarse = F.avg_pool2d(_blur(image, 1), 2)
-    detail = image - _twice(coarse)
+    detail = image - double(coarse)
     strength = _blur(detail.mean(1, keepdim=True).square(), 4)
     heard = strength / (strength + NOISE**2) / (1 + strength / STRONG**2)
     gain = float(np.interp(octave, OCTAVES, GAINS))
-    return (gain - 1) * heard * detail + _twice(_missing(coarse, octave + 1, count - 1))
-
-
-def _twice(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    return (gain - 1) * heard * detail + double(_missing(coarse, octave + 1, count - 1))
 
 
 def _blur(x: Tensor, radius: int) -> Tensor:

@@ -26,7 +26,7 @@ from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE
 from model.guidance import LEVEL_REACH, condition_level
 from model.precision import autocasting
 from model.sampler import sample, times
-from model.stage import enlarge, project, to_bytes, to_unit
+from model.stage import double, enlarge, project, scale_colour, to_bytes, to_unit
 from model.training.critic import Adversary
 from model.training.loss import fade
 
@@ -148,18 +148,12 @@ def _features(image: Tensor) -> list[tuple[Tensor, tuple[int, ...], float]]:
     """Maps to compare, the sides of the patches to compare them by, and their weights."""
     half = F.avg_pool2d(image, 2)
     quarter = F.avg_pool2d(half, 2)
-    octaves = [image - _twice(half), half - _twice(quarter)]
-    found: list[tuple[Tensor, tuple[int, ...], float]] = [(_coloured(octave), PATCHES, 1.0) for octave in octaves]
+    octaves = [image - double(half), half - double(quarter)]
+    found: list[tuple[Tensor, tuple[int, ...], float]] = [(scale_colour(o, COLOUR_WEIGHT), PATCHES, 1.0) for o in octaves]
     energies = [F.avg_pool2d(_oriented(octave), side) for octave, side in zip(octaves, (4, 2), strict=True)]
     found.append((torch.cat(energies, 1), (1, 3), TEXTURE_WEIGHT))
     found.append((F.avg_pool2d(torch.cat(energies, 1), 4), (1, 3), CONTRAST_WEIGHT))
     return found
-
-
-def _coloured(octave: Tensor) -> Tensor:
-    """Red, green and blue with their differences from grey times `COLOUR_WEIGHT`."""
-    grey = octave.mean(1, keepdim=True)
-    return grey + COLOUR_WEIGHT * (octave - grey)
 
 
 def _oriented(octave: Tensor) -> Tensor:
@@ -180,10 +174,6 @@ def _distance(a: Tensor, b: Tensor, sizes: tuple[int, ...]) -> Tensor:
         # Less its value for equal patches: the root's gradient needs _TINY, the score does not.
         total = total + (local + _TINY).sqrt().mean((1, 2, 3)) - _TINY**0.5
     return total
-
-
-def _twice(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _inner(image: Tensor) -> Tensor:

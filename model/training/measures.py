@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.stage import double
 from model.training.features import features_of
 
 Pictures = NDArray[np.uint8]
@@ -154,7 +155,7 @@ def _pyramid(a: Pictures) -> list[Tensor]:
     layers = []
     for _ in range(LEVELS - 1):
         smaller = F.avg_pool2d(image, 2)
-        layers.append(image - F.interpolate(smaller, scale_factor=2, mode="bilinear", align_corners=False))
+        layers.append(image - double(smaller))
         image = smaller
     return [*layers, image - image.mean((2, 3), keepdim=True)]
 

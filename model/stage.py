@@ -19,13 +19,13 @@ def double(image: Tensor) -> Tensor:
     return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-RECIPE = 4
+RECIPE = 5
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
 _SMOOTH_ROUNDS = 2
 _HEADROOM = 0.6
-"""Share of what a parent pixel leaves up to white that its children may take: a pixel of pure white would have only such
-descendants, a square without texture that grows with every zoom."""
+"""Share of what a parent pixel leaves up to white and down to black that its children may take: a pixel of pure white or black
+would have only such descendants, a square without texture that grows with every zoom."""
 
 
 COLOUR_SHARE = 0.5
@@ -44,15 +44,15 @@ def project(image: Tensor, parent: Tensor) -> Tensor:
 
     What the means are off by is first taken away smoothly (back-projection, Irani and Peleg 1991): taken away block by block it
     leaves a lattice of 4 px, lines between blocks differing by a fifth more than lines within them. A block that would leave
-    [-1, 1], or come too near to white, keeps its mean and loses contrast instead (its deviations are scaled down together), so
-    that clipping never shifts the mean.
+    [-1, 1], or come too near to white or black, keeps its mean and loses contrast instead (its deviations are scaled down
+    together), so that clipping never shifts the mean.
     """
     for _ in range(_SMOOTH_ROUNDS):
         image = image - enlarge(F.avg_pool2d(image, 4) - parent)
     deviation = image - _repeat(F.avg_pool2d(image, 4))
     highest = F.max_pool2d(deviation, 4).clamp(min=1e-6)
     lowest = F.max_pool2d(-deviation, 4).clamp(min=1e-6)
-    room = (_HEADROOM * (1 - parent) / highest).minimum((1 + parent) / lowest).clamp(0, 1)
+    room = (_HEADROOM * ((1 - parent) / highest).minimum((1 + parent) / lowest)).clamp(0, 1)
     return _repeat(parent) + deviation * _repeat(room)
 
 

@@ -58,6 +58,17 @@ def test_projection_ties_every_block_to_its_parent_even_where_it_would_clip() ->
     assert (mean - (parent + 1) * 127.5).abs().max() <= 0.51
 
 
+@pytest.mark.parametrize("level", [10, 245])
+def test_what_is_nearly_black_or_white_does_not_become_so(level: int) -> None:
+    parent = to_unit(torch.full((1, 3, 8, 8), level, dtype=torch.uint8))
+    for seed in range(3):  # three stages, each below the most extreme child of the one before
+        noise = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+        child = to_bytes(project(enlarge(parent) + noise, parent))
+        most = child.max() if level > 127 else child.min()
+        assert 0 < most < 255
+        parent = to_unit(most.expand(1, 3, 8, 8))
+
+
 def test_bytes_round_trip() -> None:
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     assert torch.equal(to_bytes(to_unit(levels)), levels)

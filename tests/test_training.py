@@ -16,7 +16,7 @@ from PIL import Image
 
 from model import WeightsError, open_planet
 from model.denoiser import Denoiser, DenoiserConfig
-from model.training.imagery import CropSampler, ImageryError, holdout_names, load_pictures
+from model.training.imagery import COARSE, CropSampler, ImageryError, holdout_names, load_pictures
 from model.training.loss import draw_levels, draw_times
 from model.training.train import TrainConfig, train
 from model.weights import DEFAULT_WEIGHTS, load_weights, save_weights
@@ -58,6 +58,26 @@ def test_crops_are_balanced_over_bands_and_tell_their_resolution(tmp_path: Path)
         assert crop.shape == (3, 64, 64) and abs(log2_gsd - band) <= 0.5
     finest = sum(band == -2 for _, _, band in crops)
     assert 5 <= finest <= 80
+
+
+def test_thin_bands_borrow_and_thick_ones_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = CropSampler(load_pictures(write_imagery(tmp_path)), 64)
+    rng = random.Random(0)
+    lenders = [sampler._lender(7, rng) for _ in range(400)]
+    assert set(lenders) == {5, 7, 8, 9} and 0.4 < np.mean([lender != 7 for lender in lenders]) < 0.8
+    monkeypatch.setattr("model.training.imagery.THIN", 0.01)
+    assert {sampler._lender(7, rng) for _ in range(100)} == {7}
+
+
+def test_crops_of_one_place_differ_in_tint_and_contrast_but_the_blue_marble_keeps_its_tone() -> None:
+    image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
+    rng = random.Random(0)
+    for source, least in (("another", 0.05), (COARSE, 0.0)):
+        made = [CropSampler._augment(image, source, rng) for _ in range(50)]
+        contrast = torch.stack([crop.std((1, 2)) / image.std((1, 2)) for crop in made])
+        tint = (contrast / contrast.mean(1, keepdim=True)).std(0)
+        assert (tint > least).all() if least else (tint < 1e-3).all()
+        assert 0.4 < contrast.min() < 0.8 < contrast.max() < 1.8
 
 
 def test_held_out_images_are_named_and_left_out() -> None:

@@ -25,6 +25,11 @@ COARSE = "nasa-bmng"
 """The source that carries hill shading (no flips or rotations) and Blue Marble's tone (brought to the others')."""
 
 MAX_REDUCTION = 8
+SHARES = {"ubukawa/Landsat9-Tokyo20211117": 0.3, "ubukawa/landsat-test01": 0.3}
+"""How much of a source's weight counts. Both show Kanto, whose khaki plain is one conurbation: at full weight all flat land of
+that colour grows suburbs, which at 100 m a pixel are a woven grain."""
+THIN, BORROWED = 12.0, 0.6
+"""A band with fewer megapixels than the first takes up to the second of its crops from bands one or two octaves away."""
 
 
 class ImageryError(Exception):
@@ -140,7 +145,8 @@ class Group:
         self.candidates = candidates
         self.cumulative = list(itertools.accumulate(c.megapixels**0.5 for c in candidates))
         self.megapixels = sum(c.megapixels for c in candidates)
-        self.weight = min(self.megapixels, 20.0) ** 0.5 + 0.1
+        share = SHARES.get(candidates[0].picture.source, 1.0)
+        self.weight = share * (min(self.megapixels, 20.0) ** 0.5 + 0.1)
 
     def draw(self, rng: random.Random) -> Candidate:
         """One candidate."""
@@ -174,10 +180,12 @@ class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
             yield self.crop(rng)
 
     def crop(self, rng: random.Random) -> tuple[Tensor, float, int]:
-        """One crop, its log2 ground resolution, and the band it was drawn for. Nearly flat crops are mostly drawn again."""
+        """One crop, its log2 ground resolution, and the band it was drawn for. Nearly flat crops are mostly drawn again. A crop
+        lent by another band passes for one of this band's resolution: land looks alike over an octave or two."""
         while True:
             band = rng.choices(list(self.bands), self._band_weights)[0]
-            groups = self.bands[band]
+            lender = self._lender(band, rng)
+            groups = self.bands[lender]
             candidate = rng.choices(groups, [group.weight for group in groups])[0].draw(rng)
             pixels, span = candidate.picture.pixels, self.size * candidate.reduction
             top = rng.randrange(pixels.shape[1] - span + 1)
@@ -188,17 +196,28 @@ class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
             if image.std() < 0.015 and rng.random() < 0.8:
                 continue
             gsd = candidate.picture.ground_resolution(top + span / 2) * candidate.reduction
-            return self._augment(image, candidate.picture.source, rng), math.log2(gsd), band
+            return self._augment(image, candidate.picture.source, rng), math.log2(gsd) + band - lender, band
+
+    def _lender(self, band: int, rng: random.Random) -> int:
+        """The band that a crop for ``band`` is taken from."""
+        lack = 1 - sum(group.megapixels for group in self.bands[band]) / THIN
+        near = [other for other in (band - 2, band - 1, band + 1, band + 2) if other in self.bands]
+        return rng.choice(near) if near and rng.random() < BORROWED * lack else band
 
     @staticmethod
     def _augment(image: Tensor, source: str, rng: random.Random) -> Tensor:
-        if source != COARSE:  # relief is lit from the north-west there
+        gain = torch.full((3,), rng.uniform(0.75, 1.2))
+        if source != COARSE:  # relief is lit from the north-west there, and the tone is the planet's own
             dims = [dim for dim in (1, 2) if rng.random() < 0.5]
             image = image.flip(dims) if dims else image
             if rng.random() < 0.5:
                 image = image.transpose(1, 2)
+            # Scenes come stretched and tinted, each in its way, and must not be known by it.
+            mean = image.mean((1, 2), keepdim=True)
+            image = mean + rng.uniform(0.6, 1.15) * (image - mean)
+            gain = gain * torch.tensor([rng.gauss(0, 0.1) for _ in range(3)]).exp()
         shift = torch.tensor([rng.gauss(0, 0.04) for _ in range(3)])
-        return (image + 1) * rng.uniform(0.75, 1.2) - 1 + shift[:, None, None]
+        return (image + 1) * gain[:, None, None] - 1 + shift[:, None, None]
 
 
 def _band_weight(band: int, groups: list[Group]) -> float:

@@ -23,6 +23,7 @@ from model.contrast import (
 )
 from model.stage import enlarge, project
 from model.training.calibrate import LEAST, MOST, Energies, calibrate
+from model.training.imagery import load_pictures
 from model.weights import AMPLITUDES, DEFAULT_WEIGHTS, load_weights
 from tests.test_training import write_imagery
 
@@ -77,7 +78,7 @@ def test_what_is_too_faint_or_too_strong_is_measured(share: float) -> None:
 
 def test_calibration_adds_a_table_to_the_weights(tmp_path: Path) -> None:
     out = tmp_path / "calibrated.safetensors"
-    calibrate(DEFAULT_WEIGHTS, write_imagery(tmp_path), steps=1, crops=2, side=128, out=out)
+    calibrate(DEFAULT_WEIGHTS, load_pictures(write_imagery(tmp_path)), steps=1, crops=2, side=128, out=out)
     before, after = load_weights(), load_weights(out)
     assert after.amplitudes is not None and LEAST <= after.amplitudes.min() < after.amplitudes.max() <= MOST
     assert after.metadata.keys() - {AMPLITUDES} == before.metadata.keys() - {AMPLITUDES}

@@ -24,7 +24,7 @@ from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
 from model.stage import enlarge, project
 from model.training.energy import generate
-from model.training.imagery import CropSampler, load_pictures
+from model.training.imagery import CropSampler, Picture, load_pictures
 from model.weights import AMPLITUDES, Weights, load_weights, save_weights
 
 CROP, BATCH, CROPS = 192, 4, 1200
@@ -70,13 +70,13 @@ class Energies:
         return np.asarray(np.clip(found, LEAST, MOST), np.float32)
 
 
-def measure(weights: Weights, imagery: Path, steps: int, crops: int, side: int = CROP, seed: int = 0) -> Table:
-    """The amplitudes of ``weights`` at ``steps`` on ``crops`` crops of ``side`` px of the training images of ``imagery``.
+def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, side: int = CROP, seed: int = 0) -> Table:
+    """The amplitudes of ``weights`` at ``steps`` on ``crops`` crops of ``side`` px of ``pictures``, images trained on.
 
     Half of the crops have their true parents. Of the other half those finer than `CHAINED_BELOW` have parents that were
     generated, with the amplitudes that the first half asks for, as in a chain.
     """
-    pictures, generator, energies = load_pictures(imagery), torch.Generator().manual_seed(seed), Energies()
+    generator, energies = torch.Generator().manual_seed(seed), Energies()
     autocast = autocast_type("cpu")
     carry = TUNED_CARRY if weights.carry is None else weights.carry
 
@@ -103,11 +103,13 @@ def measure(weights: Weights, imagery: Path, steps: int, crops: int, side: int =
     return energies.table()
 
 
-def calibrate(path: Path, imagery: Path, steps: int, crops: int = CROPS, side: int = CROP, out: Path | None = None) -> None:
+def calibrate(
+    path: Path, pictures: list[Picture], steps: int, crops: int = CROPS, side: int = CROP, out: Path | None = None
+) -> None:
     """Measures the amplitudes of the weights file ``path`` and writes them into it, or into ``out``; see `measure`."""
     weights = load_weights(path)
     with torch.no_grad():
-        table = measure(weights, imagery, steps, crops, side)
+        table = measure(weights, pictures, steps, crops, side)
     provenance = weights.provenance | {AMPLITUDES: table_to_text(table)}
     save_weights(out or path, weights.denoiser.state_dict(), weights.denoiser.config, provenance)
 
@@ -127,12 +129,13 @@ def main(arguments: list[str] | None = None) -> None:
     """Command line of ``python -m model.training.calibrate``."""
     parser = argparse.ArgumentParser(description="Measure the amplitudes of generated detail, and write them into the weights.")
     parser.add_argument("--imagery", type=Path, required=True, help="folder with a manifest.csv")
-    parser.add_argument("--weights", type=Path, required=True, help="weights file to measure and to write into")
+    parser.add_argument("--weights", type=Path, required=True, nargs="+", help="weights files to measure and to write into")
     parser.add_argument("--steps", type=int, default=2, help="sampler steps to measure at")
     parser.add_argument("--crops", type=int, default=CROPS, help="crops to measure on")
-    parser.add_argument("--out", type=Path, help="file to write instead")
     options = parser.parse_args(arguments)
-    calibrate(options.weights, options.imagery, options.steps, options.crops, out=options.out)
+    pictures = load_pictures(options.imagery)
+    for path in options.weights:
+        calibrate(path, pictures, options.steps, options.crops)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,13 @@ from model.sampler import TUNED_CARRY
 from model.training.calibrate import CROPS, calibrate
 from model.training.critic import Adversary
 from model.training.energy import energy_loss
-from model.training.imagery import CropSampler, ImageryError, load_pictures
+from model.training.imagery import CropSampler, ImageryError, Picture, load_pictures
 from model.training.loss import LossTable, flow_loss
 from model.training.warm_start import load_initial
 from model.weights import TUNED_STEPS, save_weights
+
+Batches = Iterator[tuple[Tensor, Tensor, Tensor]]
+"""Crops [B, 3, size, size], log2 of their metres per pixel [B], and their bands."""
 
 SMALL_CROP = 64
 """Side of the small crops that every `SMALL_EVERY`-th step uses: sheets of 64 and 100 px cells fit no larger one."""
@@ -113,7 +116,8 @@ class Trainer:
         config.out.mkdir(parents=True, exist_ok=True)
         forward = torch.compile(self.denoiser) if config.compile else self.denoiser
         autocast = autocast_type(config.device)
-        batches, others = self._loaders()
+        pictures = load_pictures(config.imagery)
+        batches, others = self._loaders(pictures)
         unit, total = ("min", config.minutes) if config.minutes else ("step", float(config.steps))
         began, before = time.monotonic(), self.progress.seconds
         bar = tqdm(total=round(total), unit=unit, initial=round(min(self._spent(), total)), dynamic_ncols=True)
@@ -145,7 +149,7 @@ class Trainer:
         self._save()
         path = config.out / "ema.safetensors"
         if config.tune and config.calibration:
-            calibrate(path, config.imagery, statistics.mode(config.tune), config.calibration, config.crop)
+            calibrate(path, pictures, statistics.mode(config.tune), config.calibration, config.crop)
         return path
 
     def _takes_others(self, step: int) -> bool:
@@ -163,13 +167,12 @@ class Trainer:
         generations = self.progress.step % TUNE_GENERATIONS
         return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations, self.adversary)
 
-    def _loaders(self) -> tuple[Iterator[tuple[Tensor, Tensor, Tensor]], Iterator[tuple[Tensor, Tensor, Tensor]]]:
+    def _loaders(self, pictures: list[Picture]) -> tuple[Batches, Batches]:
         """Batches of the run's crops, and of those that some steps take instead: small ones, or in tuning large ones."""
         config = self.config
-        pictures = load_pictures(config.imagery)
         seed = config.seed + self.progress.step
 
-        def loader(size: int, batch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        def loader(size: int, batch: int) -> Batches:
             sampler = CropSampler(pictures, size, seed)
             options = {"batch_size": batch, "num_workers": config.workers, "persistent_workers": config.workers > 0}
             return iter(DataLoader(sampler, pin_memory=config.device.startswith("cuda"), **options))  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ from model.inference import InferenceDenoiser
 from model.noise import STREAM_CONDITION, STREAM_SAMPLER, world_noise
 from model.precision import Compute
 from model.sampler import sample
-from model.stage import COLOUR_SHARE, ENLARGE_MARGIN, enlarge, project, scale_colour, to_bytes, to_unit
+from model.stage import ENLARGE_MARGIN, enlarge, project, shade, to_bytes, to_unit
 from model.store import Pixels
 from model.weights import Weights
 
@@ -100,7 +100,7 @@ class Engine:
         if self._amplitudes is not None:
             residual = residual * amplitude(self._amplitudes, wide, gsd)
         upper = _trim(enlarge(_trim(wide, LEVEL_REACH)), 4 * ENLARGE_MARGIN)
-        return project(upper + RESIDUAL_SCALE * scale_colour(residual, COLOUR_SHARE), parent)
+        return project(upper + RESIDUAL_SCALE * shade(residual, upper), parent)
 
     def _noise(self, window: Window, stream: int, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Tensor:
         return world_noise(self.seed, window.zoom, stream, rows, cols, self.compute.device)

@@ -23,9 +23,10 @@ RECIPE = 5
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
 _SMOOTH_ROUNDS = 2
-_HEADROOM = 0.6
+_TO_WHITE, _TO_BLACK = 0.75, 0.8
 """Share of what a parent pixel leaves up to white and down to black that its children may take: a pixel of pure white or black
-would have only such descendants, a square without texture that grows with every zoom."""
+would have only such descendants, a square without texture that grows with every zoom. Real pictures are nearly black more often
+than nearly white: a smaller share of what is below costs contrast."""
 
 
 COLOUR_SHARE = 0.5
@@ -39,20 +40,33 @@ def scale_colour(image: Tensor, share: float) -> Tensor:
     return grey + share * (image - grey)
 
 
+def shade(residual: Tensor, upper: Tensor) -> Tensor:
+    """``residual`` over ``upper``, both [B, 3, H, W], ``upper`` on [-1, 1], with `COLOUR_SHARE` of its colour.
+
+    What it takes from all channels alike is taken from each by what it has, as shadow does. Taken alike, it would leave the
+    strongest channel alone: sand turned red and woods neon green within a few stages.
+    """
+    grey = residual.mean(1, keepdim=True)
+    light = (upper + 1).clamp(min=0) + 0.05
+    own = light / light.mean(1, keepdim=True)
+    return grey.clamp(min=0) + grey.clamp(max=0) * own + COLOUR_SHARE * (residual - grey)
+
+
 def project(image: Tensor, parent: Tensor) -> Tensor:
     """Tie ``image`` [B, 3, 4h, 4w] to ``parent`` [B, 3, h, w], both on [-1, 1]: every 4x4 block gets the parent pixel's mean.
 
     What the means are off by is first taken away smoothly (back-projection, Irani and Peleg 1991): taken away block by block it
     leaves a lattice of 4 px, lines between blocks differing by a fifth more than lines within them. A block that would leave
     [-1, 1], or come too near to white or black, keeps its mean and loses contrast instead (its deviations are scaled down
-    together), so that clipping never shifts the mean.
+    together), so that clipping never shifts the mean; near white in all channels, for shadows that one of them lacks are red.
     """
     for _ in range(_SMOOTH_ROUNDS):
         image = image - enlarge(F.avg_pool2d(image, 4) - parent)
     deviation = image - _repeat(F.avg_pool2d(image, 4))
     highest = F.max_pool2d(deviation, 4).clamp(min=1e-6)
     lowest = F.max_pool2d(-deviation, 4).clamp(min=1e-6)
-    room = (_HEADROOM * ((1 - parent) / highest).minimum((1 + parent) / lowest)).clamp(0, 1)
+    above = (_TO_WHITE * (1 - parent) / highest).amin(1, keepdim=True)
+    room = above.minimum(_TO_BLACK * (1 + parent) / lowest).clamp(0, 1)
     return _repeat(parent) + deviation * _repeat(room)
 
 

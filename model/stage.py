@@ -28,7 +28,6 @@ _TO_WHITE, _TO_BLACK = 0.75, 0.8
 would have only such descendants, a square without texture that grows with every zoom. Real pictures are nearly black more often
 than nearly white: a smaller share of what is below costs contrast."""
 
-
 COLOUR_SHARE = 0.5
 """How much of a residual's differences from grey is kept. What the network makes up of colour does not hang together with what
 it makes up of light and dark, and shows as speckles on snow, rock and coasts; no measure misses the rest."""

@@ -103,7 +103,8 @@ def generate(
     carry: float,
     amplitudes: Table | None = None,
 ) -> Tensor:
-    """One stage as `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
+    """One stage as `model.engine` runs it, but with gradients and padded borders, and with its colour and shadows as they are
+    predicted (no `model.stage.shade`): parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
     device = parent.device
     wide = F.pad(parent, (LEVEL_REACH,) * 4, mode="reflect")
     level = condition_level(wide, LEVEL_REACH, log2_gsd[:, None])

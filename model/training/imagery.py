@@ -200,7 +200,7 @@ class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
 
     def _lender(self, band: int, rng: random.Random) -> int:
         """The band that a crop for ``band`` is taken from."""
-        lack = 1 - sum(group.megapixels for group in self.bands[band]) / THIN
+        lack = 1 - _megapixels(self.bands[band]) / THIN
         near = [other for other in (band - 2, band - 1, band + 1, band + 2) if other in self.bands]
         return rng.choice(near) if near and rng.random() < BORROWED * lack else band
 
@@ -223,4 +223,8 @@ class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
 def _band_weight(band: int, groups: list[Group]) -> float:
     """Bands of the generated zooms (0.15 m to 2.4 km) count fully, coarser and finer ones a little; so do thin bands."""
     inside = 1.0 if -2.5 <= band <= 11.5 else 0.35
-    return inside * math.sqrt(min(1.0, sum(group.megapixels for group in groups)))
+    return inside * math.sqrt(min(1.0, _megapixels(groups)))
+
+
+def _megapixels(groups: list[Group]) -> float:
+    return sum(group.megapixels for group in groups)

@@ -19,7 +19,7 @@ def double(image: Tensor) -> Tensor:
     return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-RECIPE = 5
+RECIPE = 6
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
 _SMOOTH_ROUNDS = 2
@@ -39,8 +39,8 @@ def scale_colour(image: Tensor, share: float) -> Tensor:
     return grey + share * (image - grey)
 
 
-def shade(residual: Tensor, upper: Tensor) -> Tensor:
-    """``residual`` over ``upper``, both [B, 3, H, W], ``upper`` on [-1, 1], with `COLOUR_SHARE` of its colour.
+def shade(residual: Tensor, upper: Tensor, colour: float = COLOUR_SHARE) -> Tensor:
+    """``residual`` over ``upper``, both [B, 3, H, W], ``upper`` on [-1, 1], with ``colour`` of its differences from grey.
 
     What it takes from all channels alike is taken from each by what it has, as shadow does. Taken alike, it would leave the
     strongest channel alone: sand turned red and woods neon green within a few stages.
@@ -48,7 +48,7 @@ def shade(residual: Tensor, upper: Tensor) -> Tensor:
     grey = residual.mean(1, keepdim=True)
     light = (upper + 1).clamp(min=0) + 0.05
     own = light / light.mean(1, keepdim=True)
-    return grey.clamp(min=0) + grey.clamp(max=0) * own + COLOUR_SHARE * (residual - grey)
+    return scale_colour(residual, colour) + grey.clamp(max=0) * (own - 1)
 
 
 def project(image: Tensor, parent: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE
 from model.guidance import LEVEL_REACH, condition_level
 from model.precision import autocasting
 from model.sampler import sample, times
-from model.stage import double, enlarge, project, scale_colour, to_bytes, to_unit
+from model.stage import COLOUR_SHARE, double, enlarge, project, scale_colour, shade, to_bytes, to_unit
 from model.training.critic import Adversary
 from model.training.loss import fade
 
@@ -52,20 +52,23 @@ def energy_loss(
     steps: int,
     carry: float,
     generations: int = 0,
+    amplitudes: Table | None = None,
     adversary: Adversary | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss of one batch of real crops ``child`` [B, 3, S, S] with their resolutions [B]; S is a multiple of 32.
 
     ``generations``: how many stages above the child the sampler makes itself, each of the two samples its own: what a chain
-    goes through. With none the parents are the true ones, in half of the batches faded (`fade`); with two, S is a multiple of
-    64 and only a window of half the side is scored. ``adversary`` adds its gradients (`model.training.critic`). Returns (loss,
-    score [B], the enlarged parent's score [B], ones [B]), so that the log shows the share of the bicubic's score that is left.
+    goes through. They are as they are served, with ``amplitudes`` and a share of their colour; the scored stage is not, or the
+    network would learn to make up for both. With none the parents are the true ones, in half of the batches faded (`fade`); with
+    two, S is a multiple of 64 and only a window of half the side is scored. ``adversary`` adds its gradients
+    (`model.training.critic`). Returns (loss, score [B], the enlarged parent's score [B], ones [B]), so that the log shows the
+    share of the bicubic's score that is left.
     """
     parent = F.avg_pool2d(child, 4)
     batch = child.shape[0]
 
-    def make(low: Tensor, gsd: Tensor) -> Tensor:
-        return generate(denoiser, low, gsd, generator, autocast, steps, carry)
+    def make(low: Tensor, gsd: Tensor, table: Table | None = None, colour: float = COLOUR_SHARE) -> Tensor:
+        return generate(denoiser, low, gsd, generator, autocast, steps, carry, table, colour)
 
     if generations == 0:
         faded = torch.rand((), generator=generator).item() < 0.5
@@ -74,13 +77,13 @@ def energy_loss(
         with torch.no_grad():
             low = _rounded(F.avg_pool2d(parent, 4**generations)).repeat(2, 1, 1, 1)
             for above in range(generations, 0, -1):
-                low = _rounded(make(low, log2_gsd.repeat(2) + 2 * above))
+                low = _rounded(make(low, log2_gsd.repeat(2) + 2 * above, amplitudes))
     if generations > 1:
         side = parent.shape[2] // 2
         top, left = (int(torch.randint(side // 2 + 1, (), generator=generator)) * 2 for _ in range(2))
         low, parent = (v[..., top : top + side, left : left + side] for v in (low, parent))
         child = child[..., 4 * top : 4 * (top + side), 4 * left : 4 * (left + side)]
-    made, upper, child = (_inner(image) for image in (make(low, log2_gsd.repeat(2)), enlarge(parent), child))
+    made, upper, child = (_inner(image) for image in (make(low, log2_gsd.repeat(2), colour=1.0), enlarge(parent), child))
     score = energy_score(child, made[:batch], made[batch:])
     with torch.no_grad():
         ceiling = energy_score(child, upper, upper)
@@ -102,9 +105,10 @@ def generate(
     steps: int,
     carry: float,
     amplitudes: Table | None = None,
+    colour: float = COLOUR_SHARE,
 ) -> Tensor:
-    """One stage as `model.engine` runs it, but with gradients and padded borders, and with its colour and shadows as they are
-    predicted (no `model.stage.shade`): parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
+    """One stage as `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w].
+    ``colour``: the share of it that is kept (`model.stage.shade`)."""
     device = parent.device
     wide = F.pad(parent, (LEVEL_REACH,) * 4, mode="reflect")
     level = condition_level(wide, LEVEL_REACH, log2_gsd[:, None])
@@ -129,7 +133,8 @@ def generate(
     residual = sample(predict, noise, steps, carry)
     if amplitudes is not None:
         residual = residual * amplitude(amplitudes, F.pad(parent, (AMPLITUDE_MARGIN,) * 4, mode="reflect"), log2_gsd[:, None])
-    return project(enlarge(parent) + RESIDUAL_SCALE * residual, parent)
+    upper = enlarge(parent)
+    return project(upper + RESIDUAL_SCALE * shade(residual, upper, colour), parent)
 
 
 def energy_score(real: Tensor, one: Tensor, other: Tensor) -> Tensor:

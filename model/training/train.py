@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from model.contrast import Table, table_from_text, table_to_text
 from model.denoiser import Denoiser, DenoiserConfig
 from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
@@ -32,7 +33,7 @@ from model.training.critic import Adversary
 from model.training.energy import energy_loss
 from model.training.imagery import CropSampler, ImageryError, Picture, load_pictures
 from model.training.loss import LossTable, flow_loss
-from model.training.warm_start import load_initial
+from model.training.warm_start import initial_amplitudes, load_initial
 from model.weights import TUNED_STEPS, save_weights
 
 Batches = Iterator[tuple[Tensor, Tensor, Tensor]]
@@ -95,9 +96,11 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.denoiser = Denoiser(DenoiserConfig()).to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.started_from = "random initialisation"
+        self.amplitudes: Table | None = None
         if config.init is not None:
             self.denoiser.load_state_dict(load_initial(config.init, self.denoiser.config))
             self.started_from = config.init.name
+            self.amplitudes = initial_amplitudes(config.init)
         self.ema = {name: value.detach().clone() for name, value in self.denoiser.state_dict().items()}
         self.optimiser = torch.optim.AdamW(
             self.denoiser.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
@@ -165,7 +168,8 @@ class Trainer:
             return flow_loss(forward, child, log2_gsd, self.generator, autocast)
         steps = tune[int(torch.randint(len(tune), (), generator=self.generator))]
         generations = self.progress.step % TUNE_GENERATIONS
-        return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations, self.adversary)
+        above, critic = self.amplitudes, self.adversary
+        return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations, above, critic)
 
     def _loaders(self, pictures: list[Picture]) -> tuple[Batches, Batches]:
         """Batches of the run's crops, and of those that some steps take instead: small ones, or in tuning large ones."""
@@ -217,6 +221,7 @@ class Trainer:
             "progress": vars(self.progress),
             "started_from": self.started_from,
             "adversary": self.adversary.state_dict() if self.adversary else None,
+            "amplitudes": None if self.amplitudes is None else table_to_text(self.amplitudes),
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
@@ -240,6 +245,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.progress = Progress(**state["progress"])
         self.started_from = state["started_from"]
+        self.amplitudes = table_from_text(text) if (text := state.get("amplitudes")) else None
         if self.adversary and state.get("adversary"):
             self.adversary.load_state_dict(state["adversary"])
 

@@ -8,8 +8,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from model.contrast import Table, table_from_text
 from model.denoiser import Denoiser, DenoiserConfig
 from model.errors import WeightsError
+from model.weights import AMPLITUDES
 
 _LAB_NAMES = {
     "emb": "embed",
@@ -43,6 +45,13 @@ def load_initial(path: Path, config: DenoiserConfig) -> dict[str, Tensor]:
             f"The weights file {path} does not fit the denoiser ({len(wrong)} tensors missing or of another shape)."
         )
     return state
+
+
+def initial_amplitudes(path: Path) -> Table | None:
+    """The amplitudes that go with the weights of ``path``, where they have been measured (`model.contrast`)."""
+    with safe_open(path, "pt") as file:
+        text = (file.metadata() or {}).get(AMPLITUDES)
+    return table_from_text(text) if text else None
 
 
 def _from_lab(state: dict[str, Tensor]) -> dict[str, Tensor]:

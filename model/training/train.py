@@ -44,8 +44,8 @@ SMALL_CROP = 64
 SMALL_EVERY = 6
 TUNE_CROP = 128
 """Least side of crops to tune on: chains of three stages start from 1/64 of twice that."""
-TUNE_GENERATIONS = 3
-"""Stages above the scored one that are generated while tuning: none, one, two in turn."""
+TUNE_GENERATIONS = (0, 1, 2, 1, 2)
+"""Stages above the scored one that are generated while tuning, in turn: most of a planet's stages have generated parents."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,12 @@ class Trainer:
 
     def _takes_others(self, step: int) -> bool:
         if self.config.tune:
-            return step % TUNE_GENERATIONS == TUNE_GENERATIONS - 1
+            return self._generations(step) == 2
         return step % SMALL_EVERY == SMALL_EVERY - 1
+
+    @staticmethod
+    def _generations(step: int) -> int:
+        return TUNE_GENERATIONS[step % len(TUNE_GENERATIONS)]
 
     def _loss(
         self, forward: Callable[..., Tensor], child: Tensor, log2_gsd: Tensor, autocast: torch.dtype | None
@@ -167,7 +171,7 @@ class Trainer:
         if not tune:
             return flow_loss(forward, child, log2_gsd, self.generator, autocast)
         steps = tune[int(torch.randint(len(tune), (), generator=self.generator))]
-        generations = self.progress.step % TUNE_GENERATIONS
+        generations = self._generations(self.progress.step)
         above, critic = self.amplitudes, self.adversary
         return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations, above, critic)
 

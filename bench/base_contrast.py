@@ -3,8 +3,8 @@
     python -m bench.base_contrast --imagery FOLDER [--weights FILE] [--out PICTURE.png]
 
 The 500 m Blue Marble's tiles, with their detail raised as in training, are box-averaged to zooms 6 and 4 and stand beside the
-planet's pixels: zoom 4 is the base picture itself, the others are generated. Printed are medians over places: by octave from the
-finest the planet's contrast as a share of theirs, the spread of local energies (standard deviation of the logarithm of squared
+planet's pixels: zoom 4 is the base picture itself, the others are generated. Printed are medians over places: by octave from
+the finest the planet's contrast as a share of theirs, the spread of local energies (standard deviation of the log of squared
 steps within 8 x 8 px: land on which texture comes in clumps has more) and the log kurtosis of steps, of both. The planet's
 picture is no record of the place, but from zoom 4 to 8 it is land of the same kind.
 """

@@ -18,6 +18,13 @@ from torch import Tensor
 
 ROUGHNESS_REACH = 2
 """Parent pixels around a pixel that its roughness depends on."""
+REGION_REACH = 8
+"""Roughness is compared with its mean within so many parent pixels."""
+EVENNESS = 0.5
+"""How much detail is stronger where the parent is calmer than the region around, and weaker where it is rougher: the power of
+their ratio. A generated parent is more often calm or rough by chance than a real one is, and its children hand that on."""
+_MOST_EVENING = 1.5
+"""log2 of the strongest."""
 GSD_KNOTS = np.arange(-2.0, 13.0, 2.0)
 """log2 of the child's metres per pixel; constant beyond the first and the last."""
 ROUGHNESS_KNOTS = np.arange(-1.0, 5.5, 1.0)
@@ -45,6 +52,15 @@ def roughness(wide: Tensor) -> Tensor:
     return (variance.clamp(min=0) + 1e-3).log2().div(2).clamp(float(low), float(high))
 
 
+def evening(rough: Tensor) -> Tensor:
+    """Factors of the detail [B, 1, h, w] by `EVENNESS`, of `roughness` [B, 1, h, w]. Within `REGION_REACH` of the border they
+    depend on where the border is."""
+    region, side = rough, 2 * REGION_REACH + 1
+    for pad, kernel in (((0, 0, REGION_REACH, REGION_REACH), (side, 1)), ((REGION_REACH, REGION_REACH, 0, 0), (1, side))):
+        region = F.avg_pool2d(F.pad(region, pad, mode="replicate"), kernel, stride=1)
+    return (EVENNESS * (region - rough)).clamp(-_MOST_EVENING, _MOST_EVENING).exp2()
+
+
 def shares(values: Tensor, knots: NDArray[np.float64]) -> Tensor:
     """What each knot counts for linear interpolation at ``values`` [B, 1, h, w] between even knots: [B, K, h, w]."""
     at = torch.from_numpy(knots.astype(np.float32)).to(values.device)[:, None, None]
@@ -52,7 +68,8 @@ def shares(values: Tensor, knots: NDArray[np.float64]) -> Tensor:
 
 
 def amplitude(table: Table, wide: Tensor, log2_gsd: Tensor) -> Tensor:
-    """Amplitudes of the detail of children [B, 1, 4h, 4w], smooth from one parent pixel to the next.
+    """Amplitudes of the detail of children [B, 1, 4h, 4w], smooth from one parent pixel to the next. Pixels within
+    4 * (`REGION_REACH` - `SMOOTH_MARGIN` + 1) of the border depend on where it is: they belong to the halo.
 
     ``wide``: parents [B, 3, h + 2 m, w + 2 m] with m = `AMPLITUDE_MARGIN`. ``log2_gsd`` [B, R]: log2 of metres per child pixel,
     R = 1 or h / 2.
@@ -62,7 +79,8 @@ def amplitude(table: Table, wide: Tensor, log2_gsd: Tensor) -> Tensor:
     by_knot = torch.from_numpy(rows.astype(np.float32)).to(wide.device)[..., None]
     if by_knot.shape[2] > 1:
         by_knot = F.pad(by_knot.repeat_interleave(2, 2), (0, 0, SMOOTH_MARGIN, SMOOTH_MARGIN), mode="replicate")
-    coarse = (shares(roughness(wide), ROUGHNESS_KNOTS) * by_knot).sum(1, keepdim=True)
+    rough = roughness(wide)
+    coarse = (shares(rough, ROUGHNESS_KNOTS) * by_knot).sum(1, keepdim=True) * evening(rough)
     border = 4 * SMOOTH_MARGIN
     return F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)[..., border:-border, border:-border]
 

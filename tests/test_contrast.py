@@ -13,14 +13,19 @@ from torch import Tensor
 from model import WeightsError
 from model.contrast import (
     AMPLITUDE_MARGIN,
+    EVENNESS,
     GSD_KNOTS,
+    REGION_REACH,
     ROUGHNESS_KNOTS,
     ROUGHNESS_REACH,
+    SMOOTH_MARGIN,
     amplitude,
+    evening,
     roughness,
     table_from_text,
     table_to_text,
 )
+from model.engine import HALO
 from model.stage import enlarge, project
 from model.training.calibrate import LEAST, MOST, Energies, calibrate
 from model.training.imagery import load_pictures
@@ -43,16 +48,29 @@ def test_roughness_is_the_log_of_the_standard_deviation() -> None:
     assert roughness(parents(40, 100)).max() == float(ROUGHNESS_KNOTS[-1])
 
 
-@pytest.mark.parametrize("rows", [1, 20])
+@pytest.mark.parametrize("rows", [1, 30])
 def test_windows_agree_where_they_overlap(rows: int) -> None:
-    wide, m = parents(40 + 2 * AMPLITUDE_MARGIN), AMPLITUDE_MARGIN
+    wide, m = parents(60 + 2 * AMPLITUDE_MARGIN), AMPLITUDE_MARGIN
     gsd = torch.linspace(3, 9, rows)[None]
     whole = amplitude(TABLE, wide, gsd)
-    assert whole.shape == (1, 1, 160, 160) and whole.std() > 0.03
-    part = amplitude(TABLE, wide[..., 8 : 28 + 2 * m, 4 : 24 + 2 * m], gsd[:, 4:14] if rows > 1 else gsd)
-    # The rows of a window know no resolution beyond its border: its outermost parent pixels are the halo's.
-    inner = slice(4, -4)
-    assert torch.equal(part[..., inner, inner], whole[..., 32:112, 16:96][..., inner, inner])
+    assert whole.shape == (1, 1, 240, 240) and whole.std() > 0.03
+    part = amplitude(TABLE, wide[..., 8 : 48 + 2 * m, 4 : 44 + 2 * m], gsd[:, 4:24] if rows > 1 else gsd)
+    # A window knows no resolution and no region beyond its border: its outermost pixels are the halo's.
+    edge = 4 * (REGION_REACH - SMOOTH_MARGIN + 1)
+    assert edge <= HALO
+    inner = slice(edge, -edge)
+    assert torch.equal(part[..., inner, inner], whole[..., 32:192, 16:176][..., inner, inner])
+    assert not torch.equal(part[..., 4:-4, 4:-4], whole[..., 32:192, 16:176][..., 4:-4, 4:-4])
+
+
+def test_calm_places_in_rough_regions_are_evened_out() -> None:
+    rough = torch.full((1, 1, 60, 60), 3.0)
+    assert torch.allclose(evening(rough), torch.ones(1), atol=1e-6)
+    rough[..., 30, 30], rough[..., 10, 10] = 1.0, 4.5
+    found = evening(rough)[0, 0]
+    assert found[30, 30] == pytest.approx(2 ** (EVENNESS * 2), rel=0.02)
+    assert found[10, 10] == pytest.approx(2 ** (EVENNESS * -1.5), rel=0.02)
+    assert found[50, 50] == 1
 
 
 def test_tables_are_interpolated_between_knots() -> None:

@@ -80,12 +80,12 @@ def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, s
     autocast = autocast_type("cpu")
     carry = TUNED_CARRY if weights.carry is None else weights.carry
 
-    def make(parent: Tensor, log2_gsd: Tensor, table: Table | None) -> Tensor:
+    def make(parent: Tensor, log2_gsd: Tensor, table: Table) -> Tensor:
         return generate(weights.denoiser, parent, log2_gsd.float(), generator, autocast, steps, carry, table)
 
     count = max(1, crops // BATCH // 2)
     for chained in (False, True):
-        table = energies.table() if chained else None
+        table = energies.table()
         sampler = CropSampler(pictures, 2 * side if chained else side, seed)
         batches = itertools.islice(DataLoader(sampler, BATCH), count)
         for real, log2_gsd, _ in tqdm(batches, total=count, unit="batch", dynamic_ncols=True):
@@ -99,7 +99,7 @@ def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, s
                 # Away from its border, where the padding shows.
                 edge = side // 8
                 parent, real = parent[..., edge:-edge, edge:-edge], real[..., 4 * edge : -4 * edge, 4 * edge : -4 * edge]
-            energies.add(real, make(parent, log2_gsd, None), parent, log2_gsd)
+            energies.add(real, make(parent, log2_gsd, np.ones_like(energies.sums[0], np.float32)), parent, log2_gsd)
     return energies.table()
 
 

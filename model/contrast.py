@@ -20,9 +20,10 @@ ROUGHNESS_REACH = 2
 """Parent pixels around a pixel that its roughness depends on."""
 REGION_REACH = 8
 """Roughness is compared with its mean within so many parent pixels."""
-EVENNESS = 0.5
-"""How much detail is stronger where the parent is calmer than the region around, and weaker where it is rougher: the power of
-their ratio. A generated parent is more often calm or rough by chance than a real one is, and its children hand that on."""
+EVENNESS_KNOTS, EVENNESS = (4.0, 8.0), (0.0, 0.5)
+"""How much detail is stronger where the parent is calmer than the region around, and weaker where it is rougher, by log2 of the
+child's metres per pixel: the power of their ratio. A generated parent is more often calm or rough by chance than a real one is,
+and its children hand that on; but below some ten metres real land is as uneven, of houses and trees on grass."""
 _MOST_EVENING = 1.5
 """log2 of the strongest."""
 GSD_KNOTS = np.arange(-2.0, 13.0, 2.0)
@@ -52,13 +53,18 @@ def roughness(wide: Tensor) -> Tensor:
     return (variance.clamp(min=0) + 1e-3).log2().div(2).clamp(float(low), float(high))
 
 
-def evening(rough: Tensor) -> Tensor:
-    """Factors of the detail [B, 1, h, w] by `EVENNESS`, of `roughness` [B, 1, h, w]. Within `REGION_REACH` of the border they
-    depend on where the border is."""
+def evening(rough: Tensor, evenness: Tensor) -> Tensor:
+    """Factors of the detail [B, 1, h, w] by `EVENNESS` [B, 1, h or 1, 1], of `roughness` [B, 1, h, w]. Within `REGION_REACH` of
+    the border they depend on where the border is."""
     region, side = rough, 2 * REGION_REACH + 1
     for pad, kernel in (((0, 0, REGION_REACH, REGION_REACH), (side, 1)), ((REGION_REACH, REGION_REACH, 0, 0), (1, side))):
         region = F.avg_pool2d(F.pad(region, pad, mode="replicate"), kernel, stride=1)
-    return (EVENNESS * (region - rough)).clamp(-_MOST_EVENING, _MOST_EVENING).exp2()
+    return (evenness * (region - rough)).clamp(-_MOST_EVENING, _MOST_EVENING).exp2()
+
+
+def evenness_at(log2_gsd: NDArray[np.float64]) -> NDArray[np.float64]:
+    """`EVENNESS` at resolutions, of the same shape."""
+    return np.asarray(np.interp(log2_gsd, EVENNESS_KNOTS, EVENNESS))
 
 
 def shares(values: Tensor, knots: NDArray[np.float64]) -> Tensor:
@@ -75,12 +81,12 @@ def amplitude(table: Table, wide: Tensor, log2_gsd: Tensor) -> Tensor:
     R = 1 or h / 2.
     """
     gsd = log2_gsd.double().cpu().numpy()
-    rows = np.stack([np.interp(gsd, GSD_KNOTS, column) for column in table.T], 1)  # [B, K, R]
+    rows = np.stack([np.interp(gsd, GSD_KNOTS, column) for column in table.T] + [evenness_at(gsd)], 1)  # [B, K + 1, R]
     by_knot = torch.from_numpy(rows.astype(np.float32)).to(wide.device)[..., None]
     if by_knot.shape[2] > 1:
         by_knot = F.pad(by_knot.repeat_interleave(2, 2), (0, 0, SMOOTH_MARGIN, SMOOTH_MARGIN), mode="replicate")
     rough = roughness(wide)
-    coarse = (shares(rough, ROUGHNESS_KNOTS) * by_knot).sum(1, keepdim=True) * evening(rough)
+    coarse = (shares(rough, ROUGHNESS_KNOTS) * by_knot[:, :-1]).sum(1, keepdim=True) * evening(rough, by_knot[:, -1:])
     border = 4 * SMOOTH_MARGIN
     return F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)[..., border:-border, border:-border]
 

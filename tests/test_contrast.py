@@ -13,7 +13,6 @@ from torch import Tensor
 from model import WeightsError
 from model.contrast import (
     AMPLITUDE_MARGIN,
-    EVENNESS,
     GSD_KNOTS,
     REGION_REACH,
     ROUGHNESS_KNOTS,
@@ -51,7 +50,7 @@ def test_roughness_is_the_log_of_the_standard_deviation() -> None:
 @pytest.mark.parametrize("rows", [1, 30])
 def test_windows_agree_where_they_overlap(rows: int) -> None:
     wide, m = parents(60 + 2 * AMPLITUDE_MARGIN), AMPLITUDE_MARGIN
-    gsd = torch.linspace(3, 9, rows)[None]
+    gsd = torch.linspace(9, 3, rows)[None]
     whole = amplitude(TABLE, wide, gsd)
     assert whole.shape == (1, 1, 240, 240) and whole.std() > 0.03
     part = amplitude(TABLE, wide[..., 8 : 48 + 2 * m, 4 : 44 + 2 * m], gsd[:, 4:24] if rows > 1 else gsd)
@@ -65,12 +64,23 @@ def test_windows_agree_where_they_overlap(rows: int) -> None:
 
 def test_calm_places_in_rough_regions_are_evened_out() -> None:
     rough = torch.full((1, 1, 60, 60), 3.0)
-    assert torch.allclose(evening(rough), torch.ones(1), atol=1e-6)
+    half = torch.tensor(0.5)
+    assert torch.allclose(evening(rough, half), torch.ones(1), atol=1e-6)
     rough[..., 30, 30], rough[..., 10, 10] = 1.0, 4.5
-    found = evening(rough)[0, 0]
-    assert found[30, 30] == pytest.approx(2 ** (EVENNESS * 2), rel=0.02)
-    assert found[10, 10] == pytest.approx(2 ** (EVENNESS * -1.5), rel=0.02)
+    found = evening(rough, half)[0, 0]
+    assert found[30, 30] == pytest.approx(2 ** (0.5 * 2), rel=0.02)
+    assert found[10, 10] == pytest.approx(2 ** (0.5 * -1.5), rel=0.02)
     assert found[50, 50] == 1
+    assert torch.equal(evening(rough, torch.tensor(0.0)), torch.ones_like(rough))
+
+
+def test_only_coarse_detail_is_evened_out() -> None:
+    parent = parents(60, 6).clone()
+    parent[..., 26:34, 26:34] *= 0.3
+    fine, coarse = (amplitude(np.ones_like(TABLE), parent, torch.tensor([[gsd]])) for gsd in (3.0, 9.0))
+    assert fine.eq(1).all()
+    middle = 4 * (30 - AMPLITUDE_MARGIN)
+    assert coarse[..., middle - 2 : middle + 2, middle - 2 : middle + 2].mean() > 1.3 > 1.05 > coarse.median() > 0.9
 
 
 def test_tables_are_interpolated_between_knots() -> None:

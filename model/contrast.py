@@ -16,6 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+RECIPE = 2
+"""Goes up when anything here changes what is generated; part of a planet's identity."""
+
 ROUGHNESS_REACH = 2
 """Parent pixels around a pixel that its roughness depends on."""
 REGION_REACH = 8

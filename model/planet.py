@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model import guidance, sampler, stage
+from model import contrast, guidance, sampler, stage
 from model.base import BasePicture, load_base
 from model.engine import HALO, PARENT_MARGIN, Engine, Window
 from model.errors import UnknownPlanetError, WindowError
@@ -200,6 +200,7 @@ class Planet:
             "halo": HALO,
             "block": BLOCK,
             "guidance": guidance.RECIPE,
+            "contrast": contrast.RECIPE,
             "precision": self.compute.precision,
             "device": self.compute.device.type,
         }

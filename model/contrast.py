@@ -23,10 +23,11 @@ ROUGHNESS_REACH = 2
 """Parent pixels around a pixel that its roughness depends on."""
 REGION_REACH = 8
 """Roughness is compared with its mean within so many parent pixels."""
-EVENNESS_KNOTS, EVENNESS = (4.0, 8.0), (0.0, 0.5)
+EVENNESS_KNOTS, EVENNESS = (3.0, 7.0, 9.5, 11.0), (0.0, 0.5, 0.5, 0.0)
 """How much detail is stronger where the parent is calmer than the region around, and weaker where it is rougher, by log2 of the
 child's metres per pixel: the power of their ratio. A generated parent is more often calm or rough by chance than a real one is,
-and its children hand that on; but below some ten metres real land is as uneven, of houses and trees on grass."""
+and its children hand that on; but from ten metres down real land is as uneven, of houses and trees on grass, and from 2 km up
+parents are real."""
 _MOST_EVENING = 1.5
 """log2 of the strongest."""
 GSD_KNOTS = np.arange(-2.0, 13.0, 2.0)

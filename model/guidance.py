@@ -23,7 +23,7 @@ _ONE_ROW_FROM = 12
 # By the child's log2 metres per pixel: amplitude of the conditioning noise. It has the denoiser lean less on the parent's
 # finest detail where that is likely made up by the stage before; coarse stages have real parents and need hardly any.
 _GSD = np.array([2.0, 5.0, 7.0, 9.0, 11.5])
-_LEVEL = np.array([0.07, 0.07, 0.06, 0.045, 0.03])
+_LEVEL = np.array([0.03, 0.03, 0.04, 0.04, 0.03])
 
 
 def resolution_rows(zoom: int, top: int, height: int) -> NDArray[np.float32]:

@@ -58,12 +58,12 @@ def roughness(wide: Tensor) -> Tensor:
 
 
 def evening(rough: Tensor, evenness: Tensor) -> Tensor:
-    """Factors of the detail [B, 1, h, w] by `EVENNESS` [B, 1, h or 1, 1], of `roughness` [B, 1, h, w]. Within `REGION_REACH` of
-    the border they depend on where the border is."""
+    """What to add to `roughness` [B, 1, h, w] to bring it nearer to the region's, by `EVENNESS` [B, 1, h or 1, 1]; also log2 of
+    a factor for the detail. Within `REGION_REACH` of the border it depends on where the border is."""
     region, side = rough, 2 * REGION_REACH + 1
     for pad, kernel in (((0, 0, REGION_REACH, REGION_REACH), (side, 1)), ((REGION_REACH, REGION_REACH, 0, 0), (1, side))):
         region = F.avg_pool2d(F.pad(region, pad, mode="replicate"), kernel, stride=1)
-    return (evenness * (region - rough)).clamp(-_MOST_EVENING, _MOST_EVENING).exp2()
+    return (evenness * (region - rough)).clamp(-_MOST_EVENING, _MOST_EVENING)
 
 
 def evenness_at(log2_gsd: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -90,7 +90,8 @@ def amplitude(table: Table, wide: Tensor, log2_gsd: Tensor) -> Tensor:
     if by_knot.shape[2] > 1:
         by_knot = F.pad(by_knot.repeat_interleave(2, 2), (0, 0, SMOOTH_MARGIN, SMOOTH_MARGIN), mode="replicate")
     rough = roughness(wide)
-    coarse = (shares(rough, ROUGHNESS_KNOTS) * by_knot[:, :-1]).sum(1, keepdim=True) * evening(rough, by_knot[:, -1:])
+    moved = evening(rough, by_knot[:, -1:])
+    coarse = (shares(rough + moved, ROUGHNESS_KNOTS) * by_knot[:, :-1]).sum(1, keepdim=True) * moved.exp2()
     border = 4 * SMOOTH_MARGIN
     return F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)[..., border:-border, border:-border]
 

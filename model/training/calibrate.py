@@ -19,7 +19,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from model.contrast import GSD_KNOTS, ROUGHNESS_KNOTS, ROUGHNESS_REACH, Table, roughness, shares, table_to_text
+from model.contrast import (
+    GSD_KNOTS,
+    ROUGHNESS_KNOTS,
+    ROUGHNESS_REACH,
+    Table,
+    evening,
+    evenness_at,
+    roughness,
+    shares,
+    table_to_text,
+)
 from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
 from model.stage import enlarge, project
@@ -51,7 +61,8 @@ class Energies:
         products = [_detail(real).square(), plain.square(), added.square(), plain * added]
         rough = roughness(F.pad(parent, (ROUGHNESS_REACH,) * 4, mode="reflect"))
         inner = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
-        counts = shares(rough, ROUGHNESS_KNOTS)[inner].double()
+        evenness = torch.from_numpy(evenness_at(log2_gsd.double().numpy())).float()[:, None, None, None]
+        counts = shares(rough + evening(rough, evenness), ROUGHNESS_KNOTS)[inner].double()
         gsd = log2_gsd.double().clamp(float(GSD_KNOTS[0]), float(GSD_KNOTS[-1]))
         nearness = shares(gsd[:, None, None, None], GSD_KNOTS)[..., 0, 0].numpy()  # [B, G]
         for index, product in enumerate(products):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -24,10 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from bench.floor import SIDE
+from bench.report import seconds
 from model.denoiser import Denoiser, DenoiserConfig
-from model.engine import HALO
 from model.precision import autocast_type
-from model.store import BLOCK
 from model.training.imagery import CropSampler, Picture, load_pictures
 from model.training.loss import flow_loss
 
@@ -114,20 +113,13 @@ def judge(candidate: Candidate, denoiser: Denoiser, heldout: list[Picture]) -> d
 @torch.inference_mode()
 def cost(candidate: Candidate, rounds: int = 5) -> float:
     """Time of one call on a serving window as a ratio to the first candidate's."""
-    side = BLOCK + 2 * HALO
-    x, parent = torch.randn(1, 3, side, side), torch.rand(1, 3, side // 4, side // 4)
+    x, parent = torch.randn(1, 3, SIDE, SIDE), torch.rand(1, 3, SIDE // 4, SIDE // 4)
     t, gsd = torch.full((1,), 0.7), torch.full((1, 1), 6.0)
     calls: list[Callable[[], Tensor]] = []
     for one in (CANDIDATES[0], candidate):
-        level = F.pad(torch.zeros(1, 1, side // 4, side // 4), (0, 0, 0, 0, 0, 3 * one.told))
+        level = F.pad(torch.zeros(1, 1, SIDE // 4, SIDE // 4), (0, 0, 0, 0, 0, 3 * one.told))
         calls.append(partial(one.build().eval(), x, parent, level, t, gsd))
-    taken: list[list[float]] = []
-    for _ in range(rounds + 1):
-        taken.append([])
-        for call in calls:
-            began = time.perf_counter()
-            call()
-            taken[-1].append(time.perf_counter() - began)
+    taken = [[seconds(call) for call in calls] for _ in range(rounds + 1)]
     return statistics.median(other / first for first, other in taken[1:])
 
 

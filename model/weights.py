@@ -57,6 +57,11 @@ def save_weights(path: Path, state: dict[str, Tensor], config: DenoiserConfig, p
     partial.replace(path)
 
 
+def amplitudes_of(metadata: dict[str, str]) -> Table | None:
+    """The table in a weights file's metadata, if there is one. Raises `ValueError` if it is broken."""
+    return table_from_text(metadata[AMPLITUDES]) if AMPLITUDES in metadata else None
+
+
 def load_weights(path: Path | None = None) -> Weights:
     """Load a weights file (the one that ships by default). Raises `WeightsError` if it is missing or broken."""
     path = Path(path) if path is not None else DEFAULT_WEIGHTS
@@ -78,7 +83,7 @@ def load_weights(path: Path | None = None) -> Weights:
         with torch.device("meta"):  # random numbers for seven million weights would take longer than reading them
             denoiser = Denoiser(DenoiserConfig(**json.loads(metadata["config"])))
         denoiser.load_state_dict(state, assign=True)
-        amplitudes = table_from_text(metadata[AMPLITUDES]) if AMPLITUDES in metadata else None
+        amplitudes = amplitudes_of(metadata)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise WeightsError(f"The weights file {path} does not fit the denoiser ({reason}); restore or replace it.") from error

@@ -17,17 +17,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.base_contrast import NOISE, STRONG, WATER
 from model.stage import double
 
 OCTAVES = np.array([9.0, 10.0, 11.0, 12.0, 13.0, 14.0])
 """log2 of the metres that an octave's finest detail measures."""
 GAINS = np.array([2.2, 1.8, 1.55, 1.35, 1.15, 1.0])
-"""How much detail of these octaves is raised where it is faint; the planet's base picture, of 10 km a pixel, needs nothing."""
-STRONG = 10.0
-"""Standard deviation, in grey levels, at which half of the gain is given: coasts and snow are strong enough."""
-NOISE = 0.9
-"""The same for what is too faint to be more than JPEG's rounding."""
-_WATER, _WATER_SOFTNESS = 8.0, 2.5
+"""How much detail of these octaves is raised where it is faint, by the rules of `model.base_contrast`; 16 km need nothing."""
+_WATER_SOFTNESS = 2.5
 _ROWS = 1024
 
 
@@ -49,7 +46,7 @@ def _raise(image: Tensor, first: float, count: int) -> Tensor:
     height, width = image.shape[2:]
     whole = 2**count
     padded = F.pad(image, (0, -width % whole, 0, -height % whole), mode="replicate")
-    land = torch.sigmoid((_WATER - (padded[:, 2:] - padded[:, :2].amax(1, keepdim=True))) / _WATER_SOFTNESS)
+    land = torch.sigmoid((WATER - (padded[:, 2:] - padded[:, :2].amax(1, keepdim=True))) / _WATER_SOFTNESS)
     raised = padded + _blur(land, 2) * _missing(padded, first, count)
     return raised[..., :height, :width].clamp(0, 255).round().to(torch.uint8)
 

@@ -49,7 +49,8 @@ PRIOR, ROUNDS = 0.05, 4
 
 class Energies:
     """Sums over places of the energies of detail (what 4x4 averaging removes), by ground resolution and roughness of the
-    parent: of real crops, of bicubic ones, of what the network adds to these, and of the latter two together."""
+    parent, moved by `evening`: of real crops, of bicubic ones, of what the network adds to these, and of the latter two
+    together."""
 
     def __init__(self) -> None:
         self.sums: NDArray[np.float64] = np.zeros((4, len(GSD_KNOTS), len(ROUGHNESS_KNOTS)))
@@ -95,8 +96,9 @@ def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, s
         return generate(weights.denoiser, parent, log2_gsd.float(), generator, autocast, steps, carry, table)
 
     count = max(1, crops // BATCH // 2)
+    ones: Table = np.ones_like(energies.sums[0], np.float32)  # no table is not the same: detail is evened out with one
     for chained in (False, True):
-        table = energies.table()
+        table = energies.table() if chained else ones
         sampler = CropSampler(pictures, 2 * side if chained else side, seed)
         batches = itertools.islice(DataLoader(sampler, BATCH), count)
         for real, log2_gsd, _ in tqdm(batches, total=count, unit="batch", dynamic_ncols=True):
@@ -110,7 +112,7 @@ def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, s
                 # Away from its border, where the padding shows.
                 edge = side // 8
                 parent, real = parent[..., edge:-edge, edge:-edge], real[..., 4 * edge : -4 * edge, 4 * edge : -4 * edge]
-            energies.add(real, make(parent, log2_gsd, np.ones_like(energies.sums[0], np.float32)), parent, log2_gsd)
+            energies.add(real, make(parent, log2_gsd, ones), parent, log2_gsd)
     return energies.table()
 
 

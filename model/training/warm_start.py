@@ -8,10 +8,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from model.contrast import Table, table_from_text
+from model.contrast import Table
 from model.denoiser import Denoiser, DenoiserConfig
 from model.errors import WeightsError
-from model.weights import AMPLITUDES
+from model.weights import amplitudes_of
 
 _LAB_NAMES = {
     "emb": "embed",
@@ -50,8 +50,7 @@ def load_initial(path: Path, config: DenoiserConfig) -> dict[str, Tensor]:
 def initial_amplitudes(path: Path) -> Table | None:
     """The amplitudes that go with the weights of ``path``, where they have been measured (`model.contrast`)."""
     with safe_open(path, "pt") as file:
-        text = (file.metadata() or {}).get(AMPLITUDES)
-    return table_from_text(text) if text else None
+        return amplitudes_of(file.metadata() or {})
 
 
 def _from_lab(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -21,14 +21,17 @@ from model.training import heldout, measures, parts
 from model.training.chains import chain, one_stage
 from model.training.evaluate import PARTS, EvaluateConfig, evaluate
 from model.training.features import train_features
-from model.training.heldout import SIDE, box_mean, enlarged, held_out_pictures, references, region_of
-from model.training.imagery import ImageryError, holdout_names
-from model.training.places import descend, fixed_places, places_by_land
+from model.training.heldout import SIDE, WIDE, Crop, box_mean, enlarged, held_out_pictures, references, region_of
+from model.training.homes import home_of, zoom_like
+from model.training.imagery import ImageryError, Picture, holdout_names
+from model.training.places import Place, descend, fixed_places, places_by_land
 from model.training.report import Report
 from model.weights import save_weights
 
 DEVICE = os.environ.get("TEST_DEVICE", "cpu")
 TINY = DenoiserConfig(quarter=8, eighth=8, half=8, before=1, middle=1, after=1, head=1, embedding=8)
+LEFT_OUT = {"quebec-scene", "kanto-japan", "eastcape-nz", "san-francisco-bay", "nd-prairie-potholes"}
+"""Regions that are trained on as well, so that their held-out images are not used."""
 HELD_OUT = [("fine/naip_1.0m_az-farmland-330_2.jpg", 10.0, 512), ("medium/landsat8_30m_lencois-brazil_1.jpg", 40.0, 320)]
 
 
@@ -205,3 +208,32 @@ def test_the_feature_network_trains(imagery: Path, tmp_path: Path) -> None:
     right = train_features(folder, tmp_path / "features.safetensors", steps=2, batch=4)
     assert set(right) == {"resolution", "rotation", "land type"} and all(0 <= share <= 1 for share in right.values())
     assert (tmp_path / "features.safetensors").stat().st_size < 1_000_000
+
+
+def a_crop(name: str, gsd: float, size: tuple[int, int], top: int, left: int) -> Crop:
+    picture = Picture(name, "test", "local", gsd, torch.zeros(3, *size, dtype=torch.uint8))
+    return Crop(np.zeros((WIDE, WIDE, 3), np.uint8), picture, 1, top, left, gsd, "fields")
+
+
+def test_held_out_pictures_are_found_on_the_planet() -> None:
+    half = WIDE // 2
+    marble = "coarse/z8_land/bmng200408_z8_x060_y092_lat+43.1_lon-092.8_447m.jpg"
+    middle = home_of(a_crop(marble, 447.0, (1024, 1024), 512 - half, 512 - half))
+    assert middle is not None and (middle.lat, middle.lon) == pytest.approx((43.1, -92.8), abs=0.06)
+    lower = home_of(a_crop(marble, 447.0, (1024, 1024), 612 - half, 512 - half))
+    assert lower is not None and (middle.lat - lower.lat) * 111_195 == pytest.approx(100 * 447, rel=0.01)
+    town = home_of(a_crop("medium/landsat8_30m_liverpool-uk_1.jpg", 30.0, (1000, 1000), 500 - half, 800 - half))
+    assert town is not None and town.lat == pytest.approx(53.4) and (town.lon + 3.0) * 66_300 == pytest.approx(9000, rel=0.01)
+    assert home_of(a_crop("mine/photograph_1.jpg", 30.0, (1000, 1000), 0, 0)) is None
+
+
+@pytest.mark.parametrize(("lat", "gsd", "zoom"), [(0.0, 611.5, 8), (60.0, 611.5, 7), (60.0, 38.2, 11), (0.0, 0.6, 18)])
+def test_pictures_stand_beside_the_zoom_of_their_resolution(lat: float, gsd: float, zoom: int) -> None:
+    assert zoom_like(a_crop("x", gsd, (999, 999), 0, 0), Place("x", 10.0, lat, "fields")) == zoom
+
+
+def test_every_held_out_image_that_is_used_has_a_home() -> None:
+    """Whole images of one place; sheets of unrelated cells have none."""
+    for name in holdout_names():
+        if "cells" not in name and region_of(name) not in LEFT_OUT:
+            assert home_of(a_crop(name, 10.0, (999, 999), 0, 0)) is not None, name

@@ -68,8 +68,9 @@ def table_of_drift(report: Report) -> Table:
     """Chains: every resolution, measure and depth."""
     note = (
         "Chains: 1, 2 and 3 generated stages below real held-out images box-averaged by 4, 16 and 64, and all the way from the"
-        " base picture, at places whose land types are those of the real pictures. Measures and floors as for one stage;"
-        " colour drift: mean colour less that of the real parent (the base picture), the channel furthest off, in grey levels."
+        " base picture, where these images were taken, at the zoom nearest to their resolution. Measures and floors as for one"
+        " stage; colour drift: mean colour less that of the real parent (the base picture), the channel furthest off, in grey"
+        " levels."
     )
     return report.table("Drift", note, ("resolution", "measure"))
 

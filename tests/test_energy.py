@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.sampler import TUNED_CARRY
-from model.training.energy import energy_score, generate
+from model.training.energy import energy_score, evenness_score, generate
 from model.training.train import TrainConfig, train
 from model.weights import load_weights
 from tests.test_training import DEVICE, write_imagery
@@ -42,6 +42,21 @@ def test_the_score_is_least_for_samples_like_the_real_ones() -> None:
     }
     assert all(value > 1.03 * true for value in wrong.values()), (true, wrong)
     assert score((texture(0), texture(0))) == pytest.approx(0, abs=0.005)
+
+
+def test_the_evenness_of_calm_places_is_scored_like_that_of_rough_ones() -> None:
+    """Calm places made calmer are nothing to the one score and a large fault to the other."""
+
+    def calmer(image: Tensor) -> Tensor:
+        local = F.interpolate(F.avg_pool2d(image.square().mean(1, keepdim=True), 12), scale_factor=12).sqrt()
+        return torch.where(local < local.median(), 0.4 * image, image)
+
+    true, wrong = (texture(1), texture(2)), (calmer(texture(1)), calmer(texture(2)))
+    losses = [
+        (rule(texture(0), *wrong).mean() / rule(texture(0), *true).mean()).item() for rule in (energy_score, evenness_score)
+    ]
+    assert losses[0] < 1.05 and losses[1] > 1.15
+    assert evenness_score(texture(0), texture(0), texture(0)).abs().max() < 1e-4
 
 
 def test_only_the_last_prediction_learns() -> None:

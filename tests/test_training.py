@@ -16,7 +16,7 @@ from PIL import Image
 
 from model import WeightsError, open_planet
 from model.denoiser import Denoiser, DenoiserConfig
-from model.training.imagery import COARSE, CropSampler, ImageryError, holdout_names, load_pictures
+from model.training.imagery import COARSE, CropSampler, ImageryError, _window, holdout_names, load_pictures
 from model.training.loss import draw_levels, draw_times
 from model.training.train import TrainConfig, train
 from model.weights import DEFAULT_WEIGHTS, load_weights, save_weights
@@ -64,9 +64,23 @@ def test_thin_bands_borrow_and_thick_ones_do_not(tmp_path: Path, monkeypatch: py
     sampler = CropSampler(load_pictures(write_imagery(tmp_path)), 64)
     rng = random.Random(0)
     lenders = [sampler._lender(7, rng) for _ in range(400)]
-    assert set(lenders) == {5, 7, 8, 9} and 0.4 < np.mean([lender != 7 for lender in lenders]) < 0.8
+    assert set(lenders) == {5, 6, 7, 8, 9} and 0.4 < np.mean([lender != 7 for lender in lenders]) < 0.8
     monkeypatch.setattr("model.training.imagery.THIN", 0.01)
     assert {sampler._lender(7, rng) for _ in range(100)} == {7}
+
+
+def test_small_images_are_mirrored_until_they_fill_a_crop(tmp_path: Path) -> None:
+    pictures = [p for p in load_pictures(write_imagery(tmp_path)) if "sheet" in p.name]
+    sampler, rng = CropSampler(pictures, 160), random.Random(0)
+    assert all(sampler.crop(rng)[0].shape == (3, 160, 160) for _ in range(20))
+    with pytest.raises(ImageryError, match="65 px"):
+        CropSampler(pictures, 195)
+    cell = pictures[0].pixels
+    window = _window(cell, -30, 10, 100)
+    assert torch.equal(window[:, 30:94, :54], cell[:, :, 10:])
+    assert torch.equal(window[:, :30], window[:, 30:60].flip(1)) and torch.equal(
+        window[:, :, 54:100], window[:, :, 8:54].flip(2)
+    )
 
 
 def test_crops_of_one_place_differ_in_tint_and_contrast_but_the_blue_marble_keeps_its_tone() -> None:

@@ -39,12 +39,20 @@ TEXTURE_WEIGHT = 1.0
 """Of the local energies' score beside that of the patches."""
 CONTRAST_WEIGHT = 2.0
 """Of the score of energies over 16 px, which sees what single places hide: texture too faint, or too strong, throughout."""
+EVENNESS_WEIGHT = 0.1
+"""Of the score of energies' logarithms beside all others, which rough places rule: how calm the calm ones are decides how
+clumped a chain becomes."""
 COLOUR_WEIGHT = 2.0
 """Of differences from grey in patches: faint beside light and dark, but speckles of colour are what the eye sees first."""
 LEVELS = (0.4, 2.0)
 """Range of factors by which the noise that parents carry is less or more than it is when served: what serves best can then be
 chosen afterwards."""
+_FAINT = 1 / 127.5
+"""Energies of a grey level and less are alike to the eye, and to their logarithms."""
 _TINY = 1e-6
+
+Features = list[tuple[Tensor, tuple[int, ...], float]]
+"""Maps to compare, the sides of the patches to compare them by, and their weights."""
 
 
 def energy_loss(
@@ -99,7 +107,7 @@ def energy_loss(
         # By what the parent holds, never by what the child does: that would shift what the score is least for.
         detail = parent - F.interpolate(F.avg_pool2d(parent, 4), scale_factor=4, mode="nearest")
         weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)
-    loss = (score * weight).mean() / 10
+    loss = (score * weight).mean() / 10 + EVENNESS_WEIGHT * evenness_score(child, made[:batch], made[batch:]).mean()
     if adversary is not None:
         loss = loss + adversary.pull(loss, child, made, log2_gsd, generator)
     return loss, score.detach(), ceiling, torch.ones_like(score)
@@ -152,24 +160,43 @@ def energy_score(real: Tensor, one: Tensor, other: Tensor) -> Tensor:
 
     In units of the distance between patches' pixels, summed over octaves and patch sizes; 0 for perfect certainty.
     """
-    a, b, c = (_features(x) for x in (real, one, other))
-    total = real.new_zeros(len(real))
-    for (x, sizes, weight), (g, _, _), (h, _, _) in zip(a, b, c, strict=True):
+    return _fair_score(*(_features(x) for x in (real, one, other)))
+
+
+def evenness_score(real: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """The fair energy score [B] of logarithms of local energies over 4 and 16 px: of ratios, so that calm places count like
+    rough ones. Arguments as for `energy_score`."""
+
+    def features(image: Tensor) -> Features:
+        energies = _energies(_octaves(image))
+        return [((F.avg_pool2d(energies, side) + _FAINT).log(), (1, 3), 1.0) for side in (1, 4)]
+
+    return _fair_score(*(features(x) for x in (real, one, other)))
+
+
+def _fair_score(real: Features, one: Features, other: Features) -> Tensor:
+    total = real[0][0].new_zeros(len(real[0][0]))
+    for (x, sizes, weight), (g, _, _), (h, _, _) in zip(real, one, other, strict=True):
         between = _distance(x, g, sizes) + _distance(x, h, sizes) - _distance(g, h, sizes)
         total = total + weight / 2 * between
     return total
 
 
-def _features(image: Tensor) -> list[tuple[Tensor, tuple[int, ...], float]]:
-    """Maps to compare, the sides of the patches to compare them by, and their weights."""
+def _features(image: Tensor) -> Features:
+    octaves = _octaves(image)
+    energies = _energies(octaves)
+    patches: Features = [(scale_colour(octave, COLOUR_WEIGHT), PATCHES, 1.0) for octave in octaves]
+    return [*patches, (energies, (1, 3), TEXTURE_WEIGHT), (F.avg_pool2d(energies, 4), (1, 3), CONTRAST_WEIGHT)]
+
+
+def _octaves(image: Tensor) -> list[Tensor]:
     half = F.avg_pool2d(image, 2)
-    quarter = F.avg_pool2d(half, 2)
-    octaves = [image - double(half), half - double(quarter)]
-    found: list[tuple[Tensor, tuple[int, ...], float]] = [(scale_colour(o, COLOUR_WEIGHT), PATCHES, 1.0) for o in octaves]
-    energies = [F.avg_pool2d(_oriented(octave), side) for octave, side in zip(octaves, (4, 2), strict=True)]
-    found.append((torch.cat(energies, 1), (1, 3), TEXTURE_WEIGHT))
-    found.append((F.avg_pool2d(torch.cat(energies, 1), 4), (1, 3), CONTRAST_WEIGHT))
-    return found
+    return [image - double(half), half - double(F.avg_pool2d(half, 2))]
+
+
+def _energies(octaves: list[Tensor]) -> Tensor:
+    """Mean magnitudes by octave and direction within 4 px, [B, 8, H / 4, W / 4]."""
+    return torch.cat([F.avg_pool2d(_oriented(octave), side) for octave, side in zip(octaves, (4, 2), strict=True)], 1)
 
 
 def _oriented(octave: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from model.grid import mirror_rows
 from model.tone import tone_blue_marble
 from model.training.bridge import bridge_contrast
 
@@ -25,6 +26,9 @@ COARSE = "nasa-bmng"
 """The source that carries hill shading (no flips or rotations) and Blue Marble's tone (brought to the others')."""
 
 MAX_REDUCTION = 8
+MIRRORED = 3
+"""Images of a third of a crop's side are mirrored at their edges until they fill it: sheets of small cells hold most of the
+fields there are at 10 m, and small scenes, box-averaged, most of the land at 100 to 400 m."""
 SHARES = {"ubukawa/Landsat9-Tokyo20211117": 0.3, "ubukawa/landsat-test01": 0.3}
 """How much of a source's weight counts. Both show Kanto, whose khaki plain is one conurbation: at full weight all flat land of
 that colour grows suburbs, which at 100 m a pixel are a woven grain."""
@@ -155,7 +159,8 @@ class Group:
 
 class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
     """Endless crops (float [3, size, size] on [-1, 1], log2 of metres per pixel, band): first a one-octave band of
-    ground resolution is drawn, then a source that reaches it (box-averaging by 1, 2, 4 or 8), then an image, then a place."""
+    ground resolution is drawn, then a source that reaches it (box-averaging by 1, 2, 4 or 8), then an image, then a place.
+    Smaller images are mirrored, see `MIRRORED`."""
 
     def __init__(self, pictures: list[Picture], size: int, seed: int = 0) -> None:
         super().__init__()
@@ -164,12 +169,14 @@ class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
         for picture in pictures:
             side = min(picture.pixels.shape[1:])
             reduction = 1
-            while reduction <= MAX_REDUCTION and side >= size * reduction:
+            while reduction <= MAX_REDUCTION and side * MIRRORED >= size * reduction:
                 band = round(math.log2(picture.gsd * reduction))
                 bands.setdefault(band, {}).setdefault(picture.source, []).append(Candidate(picture, reduction))
                 reduction *= 2
         if not bands:
-            raise ImageryError(f"No image has a side of at least {size} px; use a smaller crop or larger images.")
+            raise ImageryError(
+                f"No image has a side of at least {-(-size // MIRRORED)} px; use a smaller crop or larger images."
+            )
         self.bands = {band: [Group(candidates) for candidates in bands[band].values()] for band in sorted(bands)}
         self._band_weights = [_band_weight(band, groups) for band, groups in self.bands.items()]
 
@@ -188,9 +195,8 @@ class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
             groups = self.bands[lender]
             candidate = rng.choices(groups, [group.weight for group in groups])[0].draw(rng)
             pixels, span = candidate.picture.pixels, self.size * candidate.reduction
-            top = rng.randrange(pixels.shape[1] - span + 1)
-            left = rng.randrange(pixels.shape[2] - span + 1)
-            image = pixels[:, top : top + span, left : left + span].float() / 127.5 - 1
+            top, left = (_start(side, span, rng) for side in pixels.shape[1:])
+            image = _window(pixels, top, left, span).float() / 127.5 - 1
             if candidate.reduction > 1:
                 image = F.avg_pool2d(image[None], candidate.reduction)[0]
             if image.std() < 0.015 and rng.random() < 0.8:
@@ -218,6 +224,20 @@ class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
             gain = gain * torch.tensor([rng.gauss(0, 0.1) for _ in range(3)]).exp()
         shift = torch.tensor([rng.gauss(0, 0.04) for _ in range(3)])
         return (image + 1) * gain[:, None, None] - 1 + shift[:, None, None]
+
+
+def _start(side: int, span: int, rng: random.Random) -> int:
+    """Where a window of ``span`` starts on an axis of ``side``: within it, or, if it is longer, so that it holds all of it."""
+    return rng.randrange(side - span + 1) if side >= span else -rng.randrange(span - side + 1)
+
+
+def _window(pixels: Tensor, top: int, left: int, span: int) -> Tensor:
+    """[C, span, span] of ``pixels``, mirrored beyond their edges."""
+    height, width = pixels.shape[1:]
+    if min(height - span, width - span) >= 0:
+        return pixels[:, top : top + span, left : left + span]
+    rows, cols = (mirror_rows(np.arange(start, start + span), side) for start, side in ((top, height), (left, width)))
+    return pixels[:, torch.from_numpy(rows)[:, None], torch.from_numpy(cols)]
 
 
 def _band_weight(band: int, groups: list[Group]) -> float:

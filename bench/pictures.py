@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from model import Planet, open_planet
 from model.grid import ground_resolution, world_size
 
-STRIP = ("Alps", 7.62, 45.95)
+STRIP = ("Rift valley", 36.2, -2.2)
 PLACES = (
     ("Alps", 7.62, 45.95, 8),
     ("Sahara", 9.3, 24.5, 10),
@@ -80,7 +80,7 @@ def main() -> None:
     """Renders and writes."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--out", type=Path, default=Path("docs/images"), help="folder of the pictures")
-    options.add_argument("--steps", type=int, default=4, help="sampler steps (default 4)")
+    options.add_argument("--steps", type=int, default=2, help="sampler steps (default 2, as processors serve)")
     options.add_argument("--weights", type=Path, help="weights file (default: the one that ships)")
     options.add_argument("--gallery", action="store_true", help="also the strips of docs/gallery.md, zoom 4 to 20")
     arguments = options.parse_args()

@@ -24,6 +24,13 @@ def test_averages_lie_between_and_have_no_amplitudes(tmp_path: Path) -> None:
     assert made.amplitudes is None and made.metadata["recipe"] == f"0.75 x ({said['recipe']}) + 0.25 x (other)"
     for name, value in made.denoiser.state_dict().items():
         assert torch.allclose(value, state[name] + 0.25, atol=0.02), name  # bf16
+    average(first, second, 1.0, out, keep=("middle",))
+    made = load_weights(out)
+    assert made.metadata["recipe"].endswith("(other), middle of the first")
+    for name, value in made.denoiser.state_dict().items():
+        assert torch.allclose(value, state[name] + (not name.startswith("middle.")), atol=0.02), name
+    with pytest.raises(WeightsError, match="'nose'"):
+        average(first, second, 0.5, out, keep=("nose",))
     save_weights(second, state, config, {name: text for name, text in said.items() if name != TUNED_STEPS})
     with pytest.raises(WeightsError, match="one line of training"):
         average(first, second, 0.5, out)

@@ -1,33 +1,39 @@
 """Averages two weights files of one line of training: flatter minima, and less of what only one of them has learned.
 
-    python -m model.training.average A B --share 0.5 --out FILE
+    python -m model.training.average A B --share 0.5 [--keep middle] --out FILE
 
 Weights tuned on from the same start can be averaged (arXiv 2109.01903, 2203.05482): between them the loss is no higher. The
-amplitudes of detail are not averaged but dropped, to be measured again (`model.training.calibrate`).
+amplitudes of detail are not averaged but dropped, to be measured again (`model.training.calibrate`). Some modules can be kept
+from the first: the branch at 1/8, `middle`, decides how far the network reaches, which the halo bounds (`tests/test_halo.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from model.errors import WeightsError
 from model.weights import AMPLITUDES, TUNED_STEPS, load_weights, save_weights
 
 
-def average(first: Path, second: Path, share: float, out: Path) -> None:
-    """Writes (1 - ``share``) ``first`` + ``share`` ``second`` to ``out``.
+def average(first: Path, second: Path, share: float, out: Path, keep: Sequence[str] = ()) -> None:
+    """Writes (1 - ``share``) ``first`` + ``share`` ``second`` to ``out``; modules of `Denoiser` in ``keep`` stay the first's.
 
-    Raises `WeightsError` if they are of different networks, or if not both are tuned for the same numbers of steps.
+    Raises `WeightsError` if they are of different networks, if not both are tuned for the same numbers of steps, or if the
+    network has no such module.
     """
     one, other = load_weights(first), load_weights(second)
     if one.denoiser.config != other.denoiser.config or one.metadata.get(TUNED_STEPS) != other.metadata.get(TUNED_STEPS):
         raise WeightsError(f"{first} and {second} are not of the same network and tuning; average two of one line of training.")
     left, right = one.denoiser.state_dict(), other.denoiser.state_dict()
-    state = {name: left[name].lerp(right[name], share) for name in left}
+    if unknown := sorted(set(keep) - {name.split(".")[0] for name in left}):
+        raise WeightsError(f"The network has no module {unknown[0]!r} to keep.")
+    state = {name: left[name] if name.split(".")[0] in keep else left[name].lerp(right[name], share) for name in left}
     provenance = {name: text for name, text in other.provenance.items() if name != AMPLITUDES}
     recipes = [weights.metadata.get("recipe", "?") for weights in (one, other)]
-    provenance["recipe"] = f"{1 - share:g} x ({recipes[0]}) + {share:g} x ({recipes[1]})"
+    kept = f", {' and '.join(keep)} of the first" if keep else ""
+    provenance["recipe"] = f"{1 - share:g} x ({recipes[0]}) + {share:g} x ({recipes[1]}){kept}"
     save_weights(out, state, one.denoiser.config, provenance)
 
 
@@ -37,10 +43,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("first", type=Path)
     parser.add_argument("second", type=Path)
     parser.add_argument("--share", type=float, default=0.5, help="weight of the second")
+    parser.add_argument("--keep", nargs="+", default=[], help="modules of the network to take from the first as they are")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
-        average(options.first, options.second, options.share, options.out)
+        average(options.first, options.second, options.share, options.out, options.keep)
     except WeightsError as error:
         parser.exit(2, f"{error}\n")
 

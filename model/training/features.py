@@ -108,13 +108,9 @@ def draw_batch(sampler: CropSampler, rng: random.Random, size: int) -> tuple[Ten
         band = rng.choice(list(sampler.bands))
         groups = sampler.bands[band]
         candidate = rng.choices(groups, [group.weight for group in groups])[0].draw(rng)
-        pixels, span = candidate.picture.pixels, PATCH * candidate.reduction
-        top, left = rng.randrange(pixels.shape[1] - span + 1), rng.randrange(pixels.shape[2] - span + 1)
-        image = to_unit(pixels[None, :, top : top + span, left : left + span])
-        image = F.avg_pool2d(image, candidate.reduction)[0]
+        image, gsd = candidate.cut(PATCH, rng)
         if image.std() < 0.01:
             continue
-        gsd = candidate.picture.ground_resolution(top + span / 2) * candidate.reduction
         land = land_type(((image + 1) * 127.5).byte().permute(1, 2, 0).numpy(), gsd)
         turns = rng.randrange(4)
         tint = torch.tensor([rng.gauss(0, 0.03) for _ in range(3)])[:, None, None]

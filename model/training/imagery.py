@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from model.grid import mirror_rows
+from model.stage import to_unit
 from model.tone import tone_blue_marble
 from model.training.bridge import bridge_contrast
 
@@ -140,6 +141,15 @@ class Candidate:
         """Its size after the reduction."""
         return self.picture.pixels.shape[1:].numel() / self.reduction**2 / 1e6
 
+    def cut(self, size: int, rng: random.Random) -> tuple[Tensor, float]:
+        """A crop at random, float [3, size, size] on [-1, 1], and its metres per pixel; smaller pictures are mirrored."""
+        pixels, span = self.picture.pixels, size * self.reduction
+        top, left = (_start(side, span, rng) for side in pixels.shape[1:])
+        image = to_unit(_window(pixels, top, left, span))
+        if self.reduction > 1:
+            image = F.avg_pool2d(image[None], self.reduction)[0]
+        return image, self.picture.ground_resolution(top + span / 2) * self.reduction
+
 
 class Group:
     """The candidates of one source in one band: drawn by the square root of their size; the source by that of all of them, so
@@ -194,14 +204,9 @@ class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
             lender = self._lender(band, rng)
             groups = self.bands[lender]
             candidate = rng.choices(groups, [group.weight for group in groups])[0].draw(rng)
-            pixels, span = candidate.picture.pixels, self.size * candidate.reduction
-            top, left = (_start(side, span, rng) for side in pixels.shape[1:])
-            image = _window(pixels, top, left, span).float() / 127.5 - 1
-            if candidate.reduction > 1:
-                image = F.avg_pool2d(image[None], candidate.reduction)[0]
+            image, gsd = candidate.cut(self.size, rng)
             if image.std() < 0.015 and rng.random() < 0.8:
                 continue
-            gsd = candidate.picture.ground_resolution(top + span / 2) * candidate.reduction
             return self._augment(image, candidate.picture.source, rng), math.log2(gsd) + band - lender, band
 
     def _lender(self, band: int, rng: random.Random) -> int:

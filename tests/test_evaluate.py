@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from model.training.chains import chain, one_stage
 from model.training.evaluate import PARTS, EvaluateConfig, evaluate
 from model.training.features import train_features
 from model.training.heldout import SIDE, WIDE, Crop, box_mean, enlarged, held_out_pictures, references, region_of
-from model.training.homes import home_of, zoom_like
+from model.training.homes import home_of, place_for, zoom_like
 from model.training.imagery import ImageryError, Picture, holdout_names
 from model.training.places import Place, descend, fixed_places, places_by_land
 from model.training.report import Report
@@ -225,6 +226,15 @@ def test_held_out_pictures_are_found_on_the_planet() -> None:
     town = home_of(a_crop("medium/landsat8_30m_liverpool-uk_1.jpg", 30.0, (1000, 1000), 500 - half, 800 - half))
     assert town is not None and town.lat == pytest.approx(53.4) and (town.lon + 3.0) * 66_300 == pytest.approx(9000, rel=0.01)
     assert home_of(a_crop("mine/photograph_1.jpg", 30.0, (1000, 1000), 0, 0)) is None
+
+
+def test_pictures_of_unknown_places_take_turns_at_places_of_their_land() -> None:
+    places = [Place(name, 0.0, 0.0, land) for name, land in (("a", "bare"), ("b", "fields"), ("c", "fields"))]
+    crop = a_crop("mine/photograph_1.jpg", 30.0, (1000, 1000), 0, 0)
+    for land, names in (("fields", "bcb"), ("urban", "bcb"), ("bare", "aaa"), ("snow", "abc")):
+        assert "".join(place_for(replace(crop, land=land), places, turn).name for turn in range(3)) == names
+    known = a_crop("medium/landsat8_30m_liverpool-uk_1.jpg", 30.0, (1000, 1000), 0, 0)
+    assert place_for(known, places, 0) == home_of(known)
 
 
 @pytest.mark.parametrize(("lat", "gsd", "zoom"), [(0.0, 611.5, 8), (60.0, 611.5, 7), (60.0, 38.2, 11), (0.0, 0.6, 18)])

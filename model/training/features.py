@@ -106,8 +106,7 @@ def draw_batch(sampler: CropSampler, rng: random.Random, size: int) -> tuple[Ten
     classes: list[tuple[int, int, int]] = []
     while len(images) < size:
         band = rng.choice(list(sampler.bands))
-        groups = sampler.bands[band]
-        candidate = rng.choices(groups, [group.weight for group in groups])[0].draw(rng)
+        candidate = sampler.candidate(band, rng)
         image, gsd = candidate.cut(PATCH, rng)
         if image.std() < 0.01:
             continue

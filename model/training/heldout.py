@@ -38,6 +38,8 @@ OTHERS = 48
 NEAR = 0.8
 """Octaves that an image's resolution may be off."""
 
+TILE_NAME = re.compile(r"_z(\d+)_x(\d+)_y(\d+)")
+"""In the names of the coarse blocks: zoom, column and row of the map tile at their top left."""
 _SAN_FRANCISCO = ("sf-", "sfo-")
 
 
@@ -48,7 +50,7 @@ def region_of(name: str) -> str:
     are named by their tile and are a region each. A sheet's cells are unrelated places: of sheets, each is one region.
     """
     stem = Path(name.split("#")[0]).stem
-    if match := re.search(r"_z\d+_x\d+_y\d+", stem):
+    if match := TILE_NAME.search(stem):
         return match.group().strip("_")
     parts = stem.split("_")
     place = re.sub(r"-\d{8}$", "", parts[2] if len(parts) > 3 else stem)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 
-from model.grid import TILE_SIZE, pixel_to_lonlat
-from model.training.heldout import WIDE, Crop, region_of
+from model.grid import EARTH_CIRCUMFERENCE, TILE_SIZE, pixel_to_lonlat
+from model.training.heldout import TILE_NAME, WIDE, Crop, region_of
 from model.training.places import Place
 
 _MIDDLES = {
@@ -25,14 +24,14 @@ _MIDDLES = {
     "kampala-suburb": (32.6, 0.33),
 }
 """Longitude and latitude of an image's middle by its region, as its source says or names it; a base pixel is some 10 km."""
-_METRES_A_DEGREE = 111_195.0
+_METRES_A_DEGREE = EARTH_CIRCUMFERENCE / 360
 
 
 def home_of(crop: Crop) -> Place | None:
     """The place that a picture shows, north up; None if nobody said where its image lies."""
     name, half = crop.picture.name, WIDE * crop.reduction / 2
     across, down = crop.left + half, crop.top + half
-    if tile := re.search(r"_z(\d+)_x(\d+)_y(\d+)", name):
+    if tile := TILE_NAME.search(name):
         zoom, x, y = (int(text) for text in tile.groups())
         lon, lat = pixel_to_lonlat(x * TILE_SIZE + across, y * TILE_SIZE + down, zoom)
         return Place(name, lon, lat, crop.land)
@@ -43,6 +42,16 @@ def home_of(crop: Crop) -> Place | None:
     east, south = ((at - size / 2) * crop.picture.gsd / _METRES_A_DEGREE for at, size in ((across, width), (down, height)))
     lat = middle[1] - south
     return Place(name, middle[0] + east / math.cos(math.radians(lat)), lat, crop.land)
+
+
+def place_for(crop: Crop, places: list[Place], turn: int) -> Place:
+    """`home_of` a picture or, if that is not known, one of ``places`` of its land type, in turns: towns, which the base picture
+    does not show, are looked for among fields; a type without a place takes any."""
+    if home := home_of(crop):
+        return home
+    land = "fields" if crop.land == "urban" else crop.land
+    alike = [place for place in places if place.land == land] or places
+    return alike[turn % len(alike)]
 
 
 def zoom_like(crop: Crop, place: Place) -> int:

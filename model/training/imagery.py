@@ -202,12 +202,16 @@ class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
         while True:
             band = rng.choices(list(self.bands), self._band_weights)[0]
             lender = self._lender(band, rng)
-            groups = self.bands[lender]
-            candidate = rng.choices(groups, [group.weight for group in groups])[0].draw(rng)
+            candidate = self.candidate(lender, rng)
             image, gsd = candidate.cut(self.size, rng)
             if image.std() < 0.015 and rng.random() < 0.8:
                 continue
             return self._augment(image, candidate.picture.source, rng), math.log2(gsd) + band - lender, band
+
+    def candidate(self, band: int, rng: random.Random) -> Candidate:
+        """A picture that reaches a band: a source by its weight, then an image of it."""
+        groups = self.bands[band]
+        return rng.choices(groups, [group.weight for group in groups])[0].draw(rng)
 
     def _lender(self, band: int, rng: random.Random) -> int:
         """The band that a crop for ``band`` is taken from."""

@@ -13,7 +13,7 @@ from model.planet import Planet, open_planet
 from model.store import BLOCK, Pixels
 from model.training.cost import floor_share, tile_costs
 from model.training.heldout import Crop, Reference
-from model.training.homes import home_of, zoom_like
+from model.training.homes import place_for, zoom_like
 from model.training.measures import Pictures
 from model.training.parts import Candidate, name_of, put_contrast_by_land, table_of_drift
 from model.training.places import ZOOMS, Descent, Place, cross_zoom, descend, fixed_places, places_by_land
@@ -61,9 +61,11 @@ def measure_base_chain(report: Report, references: list[Reference], world: World
     """Pictures all the way from the base picture against real ones of each resolution, and M6 by zoom."""
     column = f"{world.candidate.label} from base"
     drift = table_of_drift(report)
-    near = [d for d in world.descents if abs(d.place.lat) < 50] or world.descents
+    places = [descent.place for descent in world.descents]
     for reference in references:
-        pictures = np.stack([_counterpart(world.planet, crop, near, n) for n, crop in enumerate(reference.crops)])
+        pictures = np.stack(
+            [_counterpart(world.planet, crop, place_for(crop, places, n)) for n, crop in enumerate(reference.crops)]
+        )
         put_contrast_by_land(report, reference, pictures, [crop.land for crop in reference.crops], column)
         drift.put_all((name_of(reference.resolution),), column, reference.score(pictures))
     note = (
@@ -84,15 +86,10 @@ def zoom_of(resolution: float) -> int:
     return 2 * round(math.log2(_EQUATOR / resolution) / 2)
 
 
-def _counterpart(planet: Planet, crop: Crop, descents: list[Descent], number: int) -> Pixels:
-    """What the planet shows where a real picture was taken, at the nearest zoom; if that is not known, at a place of its land
-    type: towns, which the base picture does not show, are looked for among fields; a type without a place takes any."""
-    if place := home_of(crop):
-        zoom = zoom_like(crop, place)
-        return planet.read(zoom, *place.corner(zoom), BLOCK, BLOCK)
-    land = "fields" if crop.land == "urban" else crop.land
-    alike = [d for d in descents if d.place.land == land] or descents
-    return alike[number % len(alike)].blocks[zoom_of(crop.gsd)]
+def _counterpart(planet: Planet, crop: Crop, place: Place) -> Pixels:
+    """What the planet shows at a real picture's place, at the zoom of its resolution."""
+    zoom = zoom_like(crop, place)
+    return planet.read(zoom, *place.corner(zoom), BLOCK, BLOCK)
 
 
 def draw_strips(world: World, out: Path) -> None:

@@ -24,24 +24,20 @@ from model.planet import open_planet
 from model.store import Pixels
 from model.training.bridge import bridge_contrast
 from model.training.heldout import box_mean
+from model.training.measures import energy_spread
 
 ZOOMS = (4, 6, 8)
 SIDE = 1024
 """Of the Blue Marble's tiles at zoom 8."""
 WINDOW = 256
 """Side of what is generated at zoom 8 in the middle of each."""
-CELL = 8
 
 
-def texture(picture: NDArray[np.generic]) -> NDArray[np.float64]:
+def texture(picture: Pixels) -> NDArray[np.float64]:
     """Spread of local energies and log kurtosis of steps of [H, W, 3]'s luminance."""
     grey = picture.astype(float).mean(-1)
-    down, right = np.diff(grey, axis=0)[:, :-1], np.diff(grey, axis=1)[:-1]
-    rows, cols = (side // CELL for side in down.shape)
-    energy = (down**2 + right**2)[: rows * CELL, : cols * CELL]
-    local = energy.reshape(rows, CELL, cols, CELL).mean((1, 3))
-    steps = np.concatenate([down.ravel(), right.ravel()])
-    return np.array([np.log(local + 0.5).std(), np.log((steps**4).mean() / (steps**2).mean() ** 2)])
+    steps = np.concatenate([np.diff(grey, axis=0)[:, :-1].ravel(), np.diff(grey, axis=1)[:-1].ravel()])
+    return np.array([energy_spread(picture[None])[0], np.log((steps**4).mean() / (steps**2).mean() ** 2)])
 
 
 def main() -> None:

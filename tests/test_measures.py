@@ -20,9 +20,12 @@ from model.training.measures import (
     colour_drift,
     contrast,
     describe,
+    directedness,
+    direction,
     kernel_distance,
     log_spectral_distance,
     normalised,
+    spread,
 )
 from model.training.selfcheck import caught_by, check_measures, spoilt
 from model.training.variety import diversity
@@ -90,6 +93,20 @@ def test_measures_of_a_set_with_itself_are_0(real: Reference) -> None:
     assert kernel_distance(same, same) <= 0
     assert colour_distance(same, same) == 0 and contrast(real.real, real.real) == 1
     assert max(map(abs, colour_drift(real.real, real.real))) == 0
+
+
+def test_direction_is_less_in_noise_and_indifferent_to_contrast(real: Reference, scores: dict[str, dict[str, float]]) -> None:
+    half = ((real.real.astype(float) - 110) / 2 + 110).round().astype(np.uint8)
+    assert direction(half, real.real) == pytest.approx(1, abs=0.2)
+    assert scores["noise"]["direction"] < 0.8
+    assert directedness(np.full_like(real.real, 90)) < 1e-5
+
+
+def test_spread_is_more_where_texture_comes_in_clumps(real: Reference) -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (4, 128, 128, 1))
+    loudness = np.where(np.arange(128)[:, None] < 64, 20, 2)[..., None]
+    even, clumped = (np.clip(110 + noise * factor, 0, 255).astype(np.uint8).repeat(3, -1) for factor in (10, loudness))
+    assert spread(real.real, real.real) == 1 and spread(clumped, even) > 4
 
 
 def test_spectral_distance_is_in_decibels(real: Reference) -> None:

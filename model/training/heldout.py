@@ -23,7 +23,17 @@ from model.stage import enlarge, project, to_bytes, to_unit
 from model.store import Pixels
 from model.training.imagery import MAX_REDUCTION, ImageryError, Picture, holdout_names, load_pictures
 from model.training.landtypes import land_type
-from model.training.measures import MEASURES, Description, Pictures, colour_distance, contrast, describe, normalised
+from model.training.measures import (
+    MEASURES,
+    Description,
+    Pictures,
+    colour_distance,
+    contrast,
+    describe,
+    direction,
+    normalised,
+    spread,
+)
 
 SIDE = 128
 """Side of the pictures compared."""
@@ -114,10 +124,14 @@ class Reference:
         return {name: f(here, self.described) for name, f in (MEASURES | {"colour": colour_distance}).items()}
 
     def score(self, made: Pictures) -> dict[str, float]:
-        """Normalised measures of ``made``, its contrast as a share of the real pictures', and its distance in colour."""
+        """Normalised measures of ``made``; shares of the real ones' contrast, spread and direction; its distance in colour."""
         raw = self.raw(made)
         row = {name: normalised(raw[name], self.floor[name], self.ceiling[name]) for name in MEASURES}
-        return row | {"contrast": contrast(made, self.real), "colour": raw["colour"]}
+        return row | self.shares(made) | {"colour": raw["colour"]}
+
+    def shares(self, made: Pictures) -> dict[str, float]:
+        """Contrast, spread and direction of ``made`` as shares of the real pictures'."""
+        return {f.__name__: f(made, self.real) for f in (contrast, spread, direction)}
 
 
 def held_out_pictures(folder: Path) -> tuple[list[Picture], list[str]]:

@@ -45,8 +45,9 @@ def table_of_stages(report: Report) -> Table:
     """One stage: every resolution, measure and number of steps."""
     note = (
         "One generated stage below real parents. M1 to M4 are normalised, 0 like other real imagery and 1 like bicubic; the"
-        " columns `floor` and `ceiling` hold what was normalised by: real against other real, and bicubic. Contrast is a share"
-        " of real contrast; colour is in grey levels. Columns: weights and sampler steps. -: bicubic cannot be told from real."
+        " columns `floor` and `ceiling` hold what was normalised by: real against other real, and bicubic. Contrast,"
+        " spread (of local energies) and direction are shares of real ones; colour is in grey levels. Columns: weights and"
+        " sampler steps. -: bicubic cannot be told from real."
     )
     return report.table("One stage", note, ("resolution", "measure"))
 
@@ -54,11 +55,12 @@ def table_of_stages(report: Report) -> Table:
 def measure_stages(report: Report, reference: Reference, candidate: Candidate, steps: int) -> Pictures:
     """One stage at one resolution and number of steps; returns the pictures."""
     table, name = table_of_stages(report), name_of(reference.resolution)
-    for column, raw, share in (
-        ("floor", reference.floor, 1.0),
-        ("ceiling", reference.ceiling, contrast(reference.bicubic, reference.real)),
+    for column, raw, pictures in (
+        ("floor", reference.floor, reference.real),
+        ("ceiling", reference.ceiling, reference.bicubic),
     ):
-        table.put_all((name,), column, {m: raw[m] for m in MEASURES} | {"contrast": share, "colour": raw["colour"]})
+        row = {m: raw[m] for m in MEASURES} | reference.shares(pictures) | {"colour": raw["colour"]}
+        table.put_all((name,), column, row)
     made = one_stage(candidate.engine(steps), reference.crops)
     table.put_all((name,), f"{candidate.label} {steps}", reference.score(made))
     return made

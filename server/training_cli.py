@@ -25,6 +25,9 @@ def train(
     workers: Annotated[int, typer.Option(help="processes that cut crops; 0 for none besides this one")] = 0,
     tune: Annotated[list[int] | None, typer.Option(help="tune for so many sampler steps; may be given several times")] = None,
     critic: Annotated[float, typer.Option(help="with --tune: what a critic counts for beside the score; 0: none")] = 0.0,
+    freeze: Annotated[
+        list[str] | None, typer.Option(help="module that keeps the weights of --init; may be given several times")
+    ] = None,
     ema: Annotated[float, typer.Option(help="decay of the averaged weights")] = 0.9995,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     compile: Annotated[bool, typer.Option("--compile", help="use torch.compile (on a CPU it needs a C++ compiler)")] = False,
@@ -49,6 +52,7 @@ def train(
             compile=compile,
             tune=tuple(tune or ()),
             critic=critic,
+            freeze=tuple(freeze or ()),
             ema=ema,
         )
         typer.echo(train_to_folder(config))

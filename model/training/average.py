@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from model.errors import WeightsError
+from model.training.warm_start import modules_named
 from model.weights import AMPLITUDES, TUNED_STEPS, load_weights, save_weights
 
 
@@ -27,8 +28,7 @@ def average(first: Path, second: Path, share: float, out: Path, keep: Sequence[s
     if one.denoiser.config != other.denoiser.config or one.metadata.get(TUNED_STEPS) != other.metadata.get(TUNED_STEPS):
         raise WeightsError(f"{first} and {second} are not of the same network and tuning; average two of one line of training.")
     left, right = one.denoiser.state_dict(), other.denoiser.state_dict()
-    if unknown := sorted(set(keep) - {name.split(".")[0] for name in left}):
-        raise WeightsError(f"The network has no module {unknown[0]!r} to keep.")
+    modules_named(one.denoiser, keep)
     state = {name: left[name] if name.split(".")[0] in keep else left[name].lerp(right[name], share) for name in left}
     provenance = {name: text for name, text in other.provenance.items() if name != AMPLITUDES}
     recipes = [weights.metadata.get("recipe", "?") for weights in (one, other)]

@@ -8,9 +8,7 @@ weather, arXiv 2506.10772):
     (|x - g| + |x - g'|) / 2 - |g - g'| / 2
 
 which is least in expectation when g is drawn from the distribution of x given the parent: no teacher, no critic, nothing to
-balance. The distances are taken place by place between patches of several sizes of the two newest octaves, for amplitude,
-spectrum and colour, and between local energies by orientation and octave, for whether texture lies in edges and clusters, as in
-real pictures, or everywhere, as in noise.
+balance. `model.training.scores` has the distances.
 """
 
 from __future__ import annotations
@@ -27,32 +25,21 @@ from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE
 from model.guidance import LEVEL_REACH, condition_level
 from model.precision import autocasting
 from model.sampler import sample, times
-from model.stage import COLOUR_SHARE, double, enlarge, project, scale_colour, shade, to_bytes, to_unit
+from model.stage import COLOUR_SHARE, enlarge, project, shade, to_bytes, to_unit
 from model.training.critic import Adversary
 from model.training.loss import fade
+from model.training.scores import direction_score, energy_score, evenness_score
 
 MARGIN = 16
 """Child pixels at each border left out of the score, as many as padding and made-up surroundings may show in."""
-PATCHES = (1, 3, 7)
-"""Sides of the patches that are compared, in pixels of their octave."""
-TEXTURE_WEIGHT = 1.0
-"""Of the local energies' score beside that of the patches."""
-CONTRAST_WEIGHT = 2.0
-"""Of the score of energies over 16 px, which sees what single places hide: texture too faint, or too strong, throughout."""
-EVENNESS_WEIGHT = 0.1
+EVENNESS_WEIGHT = 0.6
 """Of the score of energies' logarithms beside all others, which rough places rule: how calm the calm ones are decides how
 clumped a chain becomes."""
-COLOUR_WEIGHT = 2.0
-"""Of differences from grey in patches: faint beside light and dark, but speckles of colour are what the eye sees first."""
+DIRECTION_WEIGHT = 0.1
+"""Of the score of shares of energy by direction beside all others."""
 LEVELS = (0.4, 2.0)
 """Range of factors by which the noise that parents carry is less or more than it is when served: what serves best can then be
 chosen afterwards."""
-_FAINT = 1 / 127.5
-"""Energies of a grey level and less are alike to the eye, and to their logarithms."""
-_TINY = 1e-6
-
-Features = list[tuple[Tensor, tuple[int, ...], float]]
-"""Maps to compare, the sides of the patches to compare them by, and their weights."""
 
 
 def energy_loss(
@@ -107,7 +94,10 @@ def energy_loss(
         # By what the parent holds, never by what the child does: that would shift what the score is least for.
         detail = parent - F.interpolate(F.avg_pool2d(parent, 4), scale_factor=4, mode="nearest")
         weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)
-    loss = (score * weight).mean() / 10 + EVENNESS_WEIGHT * evenness_score(child, made[:batch], made[batch:]).mean()
+    one, other = made[:batch], made[batch:]
+    loss = (score * weight).mean() / 10
+    loss = loss + EVENNESS_WEIGHT * evenness_score(child, one, other).mean()
+    loss = loss + DIRECTION_WEIGHT * direction_score(child, one, other).mean()
     if adversary is not None:
         loss = loss + adversary.pull(loss, child, made, log2_gsd, generator)
     return loss, score.detach(), ceiling, torch.ones_like(score)
@@ -153,70 +143,6 @@ def generate(
         residual = residual * amplitude(amplitudes, F.pad(parent, (AMPLITUDE_MARGIN,) * 4, mode="reflect"), log2_gsd[:, None])
     upper = enlarge(parent)
     return project(upper + RESIDUAL_SCALE * shade(residual, upper, colour), parent)
-
-
-def energy_score(real: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """The fair energy score [B] of two samples ``one`` and ``other`` for ``real``, all [B, 3, S, S] on [-1, 1].
-
-    In units of the distance between patches' pixels, summed over octaves and patch sizes; 0 for perfect certainty.
-    """
-    return _fair_score(*(_features(x) for x in (real, one, other)))
-
-
-def evenness_score(real: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """The fair energy score [B] of logarithms of local energies over 4 and 16 px: of ratios, so that calm places count like
-    rough ones. Arguments as for `energy_score`."""
-
-    def features(image: Tensor) -> Features:
-        energies = _energies(_octaves(image))
-        return [((F.avg_pool2d(energies, side) + _FAINT).log(), (1, 3), 1.0) for side in (1, 4)]
-
-    return _fair_score(*(features(x) for x in (real, one, other)))
-
-
-def _fair_score(real: Features, one: Features, other: Features) -> Tensor:
-    total = real[0][0].new_zeros(len(real[0][0]))
-    for (x, sizes, weight), (g, _, _), (h, _, _) in zip(real, one, other, strict=True):
-        between = _distance(x, g, sizes) + _distance(x, h, sizes) - _distance(g, h, sizes)
-        total = total + weight / 2 * between
-    return total
-
-
-def _features(image: Tensor) -> Features:
-    octaves = _octaves(image)
-    energies = _energies(octaves)
-    patches: Features = [(scale_colour(octave, COLOUR_WEIGHT), PATCHES, 1.0) for octave in octaves]
-    return [*patches, (energies, (1, 3), TEXTURE_WEIGHT), (F.avg_pool2d(energies, 4), (1, 3), CONTRAST_WEIGHT)]
-
-
-def _octaves(image: Tensor) -> list[Tensor]:
-    half = F.avg_pool2d(image, 2)
-    return [image - double(half), half - double(F.avg_pool2d(half, 2))]
-
-
-def _energies(octaves: list[Tensor]) -> Tensor:
-    """Mean magnitudes by octave and direction within 4 px, [B, 8, H / 4, W / 4]."""
-    return torch.cat([F.avg_pool2d(_oriented(octave), side) for octave, side in zip(octaves, (4, 2), strict=True)], 1)
-
-
-def _oriented(octave: Tensor) -> Tensor:
-    """Magnitudes of luminance differences in four directions, [B, 4, h, w]."""
-    grey = octave.mean(1, keepdim=True)
-    padded = F.pad(grey, (1, 1, 1, 1), mode="replicate")
-    middle = padded[..., 1:-1, 1:-1]
-    shifted = (padded[..., 1:-1, 2:], padded[..., 2:, 1:-1], padded[..., 2:, 2:], padded[..., 2:, :-2])
-    return torch.cat([((middle - other).square() + 1e-5).sqrt() for other in shifted], 1)
-
-
-def _distance(a: Tensor, b: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Mean root mean square distance [B] of patches of ``a`` and ``b``, over all places and the given sides."""
-    squared = (a - b).square().mean(1, keepdim=True)
-    total = squared.new_zeros(len(a))
-    for side in sizes:
-        local = squared if side == 1 else F.avg_pool2d(squared, side, stride=max(1, side // 2))
-        # Less its value for equal patches: the root's gradient needs _TINY, the score does not.
-        total = total + (local + _TINY).sqrt().mean((1, 2, 3)) - _TINY**0.5
-    return total
 
 
 def _inner(image: Tensor) -> Tensor:

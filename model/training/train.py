@@ -33,7 +33,7 @@ from model.training.critic import Adversary
 from model.training.energy import energy_loss
 from model.training.imagery import CropSampler, ImageryError, Picture, load_pictures
 from model.training.loss import LossTable, flow_loss
-from model.training.warm_start import initial_amplitudes, load_initial
+from model.training.warm_start import initial_amplitudes, load_initial, modules_named
 from model.weights import TUNED_STEPS, save_weights
 
 Batches = Iterator[tuple[Tensor, Tensor, Tensor]]
@@ -55,7 +55,8 @@ class TrainConfig:
     ``tune``: numbers of sampler steps that the weights are tuned for by `energy_loss`, one drawn for each batch, so that one
     named twice has twice the share; without any they are trained by `flow_loss`. ``critic``: what a critic's gradients count
     beside the energy score's (`model.training.critic`; 0: there is none). In the end the amplitudes of tuned weights are
-    measured on ``calibration`` crops (`model.training.calibrate`; 0: not at all).
+    measured on ``calibration`` crops (`model.training.calibrate`; 0: not at all). ``freeze``: modules of `Denoiser` that keep
+    the weights of ``init``: the branch at 1/8, ``middle``, decides how far the network reaches, which the halo bounds.
     """
 
     imagery: Path
@@ -73,6 +74,7 @@ class TrainConfig:
     compile: bool = False
     tune: tuple[int, ...] = ()
     critic: float = 0.0
+    freeze: tuple[str, ...] = ()
     calibration: int = CROPS
     log_every: int = 100
     checkpoint_every: int = 200
@@ -102,9 +104,10 @@ class Trainer:
             self.started_from = config.init.name
             self.amplitudes = initial_amplitudes(config.init)
         self.ema = {name: value.detach().clone() for name, value in self.denoiser.state_dict().items()}
-        self.optimiser = torch.optim.AdamW(
-            self.denoiser.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
-        )
+        for module in modules_named(self.denoiser, config.freeze):
+            module.requires_grad_(False)
+        learned = [parameter for parameter in self.denoiser.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.AdamW(learned, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
         with_critic = bool(config.tune and config.critic)
         self.adversary = Adversary(config.critic, config.device, autocast_type(config.device)) if with_critic else None
         self.checkpoint = config.out / "checkpoint.pt"
@@ -277,6 +280,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--init", type=Path, help="weights file to start from")
     parser.add_argument("--minutes", type=float, help="training time over all resumes (default: --steps decides)")
     parser.add_argument("--tune", type=int, nargs="+", default=(), help="tune for these numbers of sampler steps")
+    parser.add_argument("--freeze", nargs="+", default=(), help="modules that keep the weights of --init, such as middle")
     for name in ("steps", "batch", "crop", "seed", "workers"):
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from model.contrast import Table
 from model.denoiser import Denoiser, DenoiserConfig
@@ -51,6 +52,14 @@ def initial_amplitudes(path: Path) -> Table | None:
     """The amplitudes that go with the weights of ``path``, where they have been measured (`model.contrast`)."""
     with safe_open(path, "pt") as file:
         return amplitudes_of(file.metadata() or {})
+
+
+def modules_named(denoiser: Denoiser, names: Sequence[str]) -> list[nn.Module]:
+    """The modules of ``denoiser`` with these names (`Denoiser`'s attributes). Raises `WeightsError` where it has none."""
+    modules = dict(denoiser.named_children())
+    if unknown := [name for name in names if name not in modules]:
+        raise WeightsError(f"The network has no module {unknown[0]!r}; name one of {', '.join(modules)}.")
+    return [modules[name] for name in names]
 
 
 def _from_lab(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
 """Which way texture runs: shares of local energy by direction, through long narrow filters.
 
-What makes a ridge, a field's edge or a street is that detail lies along one direction for many pixels, which differences between
-neighbours hardly see. Quadrature pairs of filters four times longer than wide do (Gabor-like, as in curvelets and in the texture
-models of Portilla and Simoncelli 2000).
+What makes a ridge, a field's edge or a street is that detail lies along one direction for many pixels, which differences
+between neighbours hardly see. Quadrature pairs of filters four times longer than wide do (Gabor-like, as in curvelets and in
+the texture models of Portilla and Simoncelli 2000).
 """
 
 from __future__ import annotations

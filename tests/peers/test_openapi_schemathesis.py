@@ -41,6 +41,8 @@ MOST = {
 """Numbers are taken modulo these: zooms to those whose tiles of 512 px are of the base picture, tiles to such as there are."""
 COARSE = "100000000"
 """The scale of all maps that have one."""
+XML_ROOTS = {"tms", "wms", "wmts"}
+"""Drawn as a planet's name, these lead to other operations, whose protocols want their errors in XML."""
 
 Answered = defaultdict[str, set[int]]
 """Status codes by operation."""
@@ -56,6 +58,8 @@ def app(planet: Planet, tmp_path_factory: pytest.TempPathFactory) -> FastPath:
 
 def cheap(case: Case[Any]) -> Case[Any]:
     """The same case where it costs little; what is no number stays the nuisance it is."""
+    if case.path_parameters.get("planet_name") in XML_ROOTS:
+        case.path_parameters["planet_name"] = "elsewhere"
     for parameters in (case.path_parameters, case.query):
         for name, value in list(parameters.items()):
             text = str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,3 +137,5 @@ def test_frozen_modules_keep_the_weights_of_the_start(tmp_path: Path) -> None:
     before, after = (load_weights(path).denoiser.state_dict() for path in (start, train(frozen)))
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert "after" in changed and "middle" not in changed
+    resumed = train(replace(frozen, steps=3, freeze=()))
+    assert not torch.equal(after["middle.0.film.bias"], load_weights(resumed).denoiser.state_dict()["middle.0.film.bias"])

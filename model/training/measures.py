@@ -122,8 +122,8 @@ def direction(a: Pictures, b: Pictures) -> float:
 
 
 def directedness(a: Pictures) -> float:
-    """Root mean square of the logarithms of local energies' shares by direction, in the two newest octaves: about 0.6 for white
-    noise, 0.6 to 1.2 for imagery; 0 for flat pictures."""
+    """Root mean square of the logarithms of local energies' shares by direction, in the two newest octaves: about 0.5 for white
+    noise, 0.5 to 1.1 for imagery; 0 for flat pictures."""
     octaves = _pyramid(a)[:2]
     return math.sqrt(sum(direction_shares(octave / 127.5).square().mean().item() for octave in octaves) / len(octaves))
 

@@ -2,7 +2,7 @@
 
 Place by place: patches of several sizes of the two newest octaves, for amplitude, spectrum and colour; local energies by
 orientation and octave, for whether texture lies in edges and clusters, as in real pictures, or everywhere, as in noise; their
-logarithms, for how evenly it lies; and their shares by direction, for which way it runs.
+logarithms beside the picture's mean, for how evenly it lies; and their shares by direction, for which way it runs.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from tqdm import tqdm
 
 from model.contrast import Table, table_from_text, table_to_text
 from model.denoiser import Denoiser, DenoiserConfig
+from model.errors import WeightsError
 from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
 from model.training.calibrate import CROPS, calibrate
@@ -106,8 +107,10 @@ class Trainer:
         self.ema = {name: value.detach().clone() for name, value in self.denoiser.state_dict().items()}
         for module in modules_named(self.denoiser, config.freeze):
             module.requires_grad_(False)
-        learned = [parameter for parameter in self.denoiser.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.AdamW(learned, lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01)
+        # Of all parameters: it leaves those without gradients as they are, and a run can be resumed with others frozen.
+        self.optimiser = torch.optim.AdamW(
+            self.denoiser.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
+        )
         with_critic = bool(config.tune and config.critic)
         self.adversary = Adversary(config.critic, config.device, autocast_type(config.device)) if with_critic else None
         self.checkpoint = config.out / "checkpoint.pt"
@@ -290,7 +293,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler on the CPU)")
     try:
         path = train(TrainConfig(**vars(parser.parse_args(arguments))))
-    except ImageryError as error:
+    except (ImageryError, WeightsError) as error:
         parser.exit(2, f"{error}\n")
     print(path)
 

@@ -1,14 +1,14 @@
 """Packs what bench/on_gpu.sh needs beside the repository into .gpu/: the base picture and a share of the imagery.
 
-A lent GPU machine may reach no network and take only so many bytes with the working tree. The share is drawn evenly
-over sources and octaves of ground resolution, held-out images first, until `--mib` is reached.
+A lent GPU machine may reach no network and take only so many bytes with the working tree. The share is balanced over
+sources and octaves of ground resolution until `--mib` is reached. Held-out images stay behind: weights are evaluated at
+home, where that costs no lease.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-import itertools
 import math
 import random
 import shutil
@@ -21,15 +21,23 @@ from model.training.imagery import holdout_names
 TARGET = Path(".gpu")
 
 
-def even_share(rows: list[dict[str, str]], imagery: Path, limit: int) -> list[dict[str, str]]:
-    """Rows of the manifest whose files together take at most `limit` bytes, in turns over (source, octave)."""
-    groups: dict[tuple[str, int], list[dict[str, str]]] = defaultdict(list)
+def share_of(rows: list[dict[str, str]], imagery: Path, limit: int) -> list[dict[str, str]]:
+    """Rows of the manifest whose files together take at most `limit` bytes: of each (source, octave) in the measure of the
+    square root of what there is of it, as crops are drawn, and of small ones all."""
+    groups: dict[tuple[str, int], list[tuple[int, dict[str, str]]]] = defaultdict(list)
     random.Random(0).shuffle(rows)
     for row in rows:
-        groups[row["source"], math.floor(math.log2(float(row["gsd_m"])))].append(row)
+        size = (imagery / row["file"]).stat().st_size
+        groups[row["source"], math.floor(math.log2(float(row["gsd_m"])))].append((size, row))
+    turns = []
+    for group in groups.values():
+        whole, taken = sum(size for size, _ in group), 0
+        for size, row in group:
+            turns.append((taken / whole**0.5, size, row))
+            taken += size
     chosen = []
-    for row in itertools.chain.from_iterable(itertools.zip_longest(*groups.values())):
-        if row is not None and (size := (imagery / row["file"]).stat().st_size) <= limit:
+    for _, size, row in sorted(turns, key=lambda turn: turn[0]):
+        if size <= limit:
             chosen.append(row)
             limit -= size
     return chosen
@@ -50,10 +58,8 @@ def main() -> None:
             reader = csv.DictReader(file)
             rows, columns = list(reader), list(reader.fieldnames or [])
         held_out = holdout_names()
-        limit = round(arguments.mib * 2**20)
-        chosen = even_share([row for row in rows if row["file"] in held_out], arguments.imagery, limit // 3)
-        limit -= sum((arguments.imagery / row["file"]).stat().st_size for row in chosen)
-        chosen += even_share([row for row in rows if row["file"] not in held_out], arguments.imagery, limit)
+        rows = [row for row in rows if row["file"] not in held_out]
+        chosen = share_of(rows, arguments.imagery, round(arguments.mib * 2**20))
         for row in chosen:
             target = TARGET / "imagery" / row["file"]
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.sampler import TUNED_CARRY
 from model.training.direction import direction_shares
-from model.training.energy import generate
+from model.training.energy import REACH, Inputs, Run, generate, reach
 from model.training.scores import direction_score, energy_score, evenness_score
 from model.training.train import TrainConfig, train
 from model.weights import load_weights
@@ -116,6 +116,22 @@ def test_only_the_last_prediction_learns() -> None:
 
     made = generate(denoiser, torch.zeros(1, 3, 16, 16), torch.zeros(1), torch.Generator(), None, 3, TUNED_CARRY)
     assert calls == [False, False, True] and made.shape == (1, 3, 64, 64) and made.requires_grad
+
+
+@pytest.mark.parametrize("corner", range(4))
+def test_what_reaches_too_far_is_penalised_and_what_does_not_is_not(corner: int) -> None:
+    """Pixels that look as far as they may, and eight further, in all directions."""
+    inputs = Inputs.draw(torch.zeros(2, 3, 48, 48), torch.zeros(2), torch.Generator().manual_seed(0))
+    for distance, found in ((REACH, False), (REACH + 8, True)):
+
+        def denoiser(z: Tensor, parent: Tensor, level: Tensor, t: Tensor, gsd: Tensor, far: int = distance) -> Tensor:
+            padded = F.pad(z, (far,) * 4)
+            shifted = [padded[..., y : y + z.shape[2], x : x + z.shape[3]] for y in (0, 2 * far) for x in (0, 2 * far)]
+            return torch.stack(shifted).sum(0)
+
+        run = Run(denoiser, None, 1, TUNED_CARRY)
+        change = reach(run, inputs.first(1), run.residual(inputs), corner)
+        assert (change > 1) if found else (change == pytest.approx(0.01))
 
 
 def test_a_tuned_run_says_so_in_its_weights(tmp_path: Path) -> None:

@@ -34,11 +34,12 @@ def bridge_contrast(pixels: NDArray[np.uint8], gsd: float) -> NDArray[np.uint8]:
     count = max(0, math.ceil(OCTAVES[-1] - first))
     margin = 8 * 2**count
     out = np.empty_like(pixels)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     for top in range(0, len(pixels), _ROWS):
         start = max(0, top - margin)
-        part = torch.from_numpy(pixels[start : top + _ROWS + margin]).permute(2, 0, 1)[None].float()
+        part = torch.from_numpy(pixels[start : top + _ROWS + margin]).to(device).permute(2, 0, 1)[None].float()
         rows = out[top : top + _ROWS]
-        rows[:] = _raise(part, first, count)[0].permute(1, 2, 0).numpy()[top - start :][: len(rows)]
+        rows[:] = _raise(part, first, count)[0].permute(1, 2, 0).cpu().numpy()[top - start :][: len(rows)]
     return out
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,8 @@ PENALTY = 0.01
 JITTER = (0.1, 0.3)
 """Noise, in the same units, between which gradients are taken as differences: no second derivatives."""
 LEARNING_RATE = 3e-4
+LOOKS = (1, 2, 2)
+"""Residual convolutions at 1/4, 1/8 and 1/16: what makes a place is how it hangs together, which the coarser ones see."""
 WARM_UP = 150
 """Steps over which the critic's say grows from nothing: its first verdicts are worth nothing."""
 _FLOOR = 0.03
@@ -33,14 +35,17 @@ _FREQUENCIES = 12
 
 
 class Critic(nn.Module):
-    """Verdicts, the higher the more real, on patches of about 20, 50 and 110 px."""
+    """Verdicts, the higher the more real, on patches of about 20, 70 and 160 px."""
 
     def __init__(self) -> None:
         super().__init__()
         pairs = list(itertools.pairwise(WIDTHS))
         self.enter = nn.Conv2d(12, WIDTHS[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 4, stride=2, padding=1) for a, b in pairs)
-        self.look = nn.ModuleList(nn.Conv2d(b, b, 3, padding=1) for _, b in pairs)
+        self.look = nn.ModuleList(
+            nn.ModuleList(nn.Conv2d(b, b, 3, padding=1) for _ in range(count))
+            for (_, b), count in zip(pairs, LOOKS, strict=True)
+        )
         self.say = nn.ModuleList(nn.Conv2d(b, 1, 1) for _, b in pairs)
         self.expect = nn.ModuleList(nn.Linear(2 * _FREQUENCIES, b) for _, b in pairs)
 
@@ -51,9 +56,10 @@ class Critic(nn.Module):
         told = torch.cat([told.sin(), told.cos()], 1)
         h = F.leaky_relu(self.enter(F.pixel_unshuffle(x, 2)), 0.2)
         verdicts = []
-        for down, look, say, expect in zip(self.down, self.look, self.say, self.expect, strict=True):
+        for down, looks, say, expect in zip(self.down, self.look, self.say, self.expect, strict=True):
             h = F.leaky_relu(down(h), 0.2)
-            h = F.leaky_relu(h + look(h), 0.2)
+            for look in cast(nn.ModuleList, looks):
+                h = F.leaky_relu(h + look(h), 0.2)
             # A projection critic (arXiv 1802.05637): what counts as real depends on the resolution.
             wanted = expect(told)[..., None, None].to(h.dtype)
             verdicts.append((say(h) + (h * wanted).sum(1, keepdim=True) / h.shape[1] ** 0.5).float())
@@ -102,9 +108,9 @@ class Adversary:
 
     def _learn(self, true: Tensor, fake: Tensor, gsd: Tensor, generator: torch.Generator) -> None:
         low, high = JITTER
-        size = low + (high - low) * float(torch.rand((), generator=generator))
+        size = low + (high - low) * float(torch.rand((), generator=generator, device=generator.device))
         both = torch.cat([true, fake])
-        noise = size * torch.randn(both.shape, generator=generator).to(both.device)
+        noise = size * torch.randn(both.shape, generator=generator, device=generator.device).to(both.device)
         verdicts = self._judge(torch.cat([both, both + noise]), gsd.repeat(4))
         loss = both.new_zeros(())
         for verdict in verdicts:

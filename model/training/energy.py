@@ -8,13 +8,14 @@ weather, arXiv 2506.10772):
     (|x - g| + |x - g'|) / 2 - |g - g'| / 2
 
 which is least in expectation when g is drawn from the distribution of x given the parent: no teacher, no critic, nothing to
-balance. `model.training.scores` has the distances.
+balance. `model.training.scores` has the distances. Beside it stands how far the network reaches, which the halo bounds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,16 @@ MARGIN = 16
 EVENNESS_WEIGHT = 0.6
 """Of the score of energies' logarithms beside all others, which rough places rule: how calm the calm ones are decides how
 clumped a chain becomes."""
+EVENNESS_BELOW = 4.0
+"""Metres per pixel from which on that weight falls, to a quarter at a fourth of them: houses on grass are not even."""
 DIRECTION_WEIGHT = 0.1
 """Of the score of shares of energy by direction beside all others."""
+REACH_WEIGHT = 4.0
+"""Of what a window's pixels change by, in grey levels, when what lies beyond `REACH` is cut away (`reach`)."""
+REACH = 40
+"""Child pixels that training lets it reach: less than the halo of 48, for the worst place counts and this is a mean."""
+REACH_CUT = 64
+"""Child pixels that are cut away."""
 LEVELS = (0.4, 2.0)
 """Range of factors by which the noise that parents carry is less or more than it is when served: what serves best can then be
 chosen afterwards."""
@@ -64,43 +73,138 @@ def energy_loss(
     share of the bicubic's score that is left.
     """
     parent = F.avg_pool2d(child, 4)
-    batch = child.shape[0]
+    batch, draw = child.shape[0], generator.device
+    twice = log2_gsd.repeat(2)
+    run = Run(denoiser, autocast, steps, carry)
 
     least, most = (math.log(factor) for factor in LEVELS)
-    distrust = (
-        (torch.rand(batch, 1, 1, 1, generator=generator) * (most - least) + least).exp().repeat(2, 1, 1, 1).to(child.device)
-    )
-
-    def make(low: Tensor, gsd: Tensor, table: Table | None = None, colour: float = COLOUR_SHARE) -> Tensor:
-        return generate(denoiser, low, gsd, generator, autocast, steps, carry, table, colour, distrust)
+    distrust = torch.rand(batch, 1, 1, 1, generator=generator, device=draw) * (most - least) + least
+    distrust = distrust.exp().repeat(2, 1, 1, 1).to(child.device)
 
     if generations == 0:
-        faded = torch.rand((), generator=generator).item() < 0.5
+        faded = torch.rand((), generator=generator, device=draw).item() < 0.5
         low = _rounded(fade(parent, generator) if faded else parent).repeat(2, 1, 1, 1)
     else:
         with torch.no_grad():
             low = _rounded(F.avg_pool2d(parent, 4**generations)).repeat(2, 1, 1, 1)
             for above in range(generations, 0, -1):
-                low = _rounded(make(low, log2_gsd.repeat(2) + 2 * above, amplitudes))
+                stage = Inputs.draw(low, twice + 2 * above, generator, distrust)
+                low = _rounded(run.picture(stage, run.residual(stage), amplitudes))
     if generations > 1:
         side = parent.shape[2] // 2
-        top, left = (int(torch.randint(side // 2 + 1, (), generator=generator)) * 2 for _ in range(2))
+        top, left = (int(torch.randint(side // 2 + 1, (), generator=generator, device=draw)) * 2 for _ in range(2))
         low, parent = (v[..., top : top + side, left : left + side] for v in (low, parent))
         child = child[..., 4 * top : 4 * (top + side), 4 * left : 4 * (left + side)]
-    made, upper, child = (_inner(image) for image in (make(low, log2_gsd.repeat(2), colour=1.0), enlarge(parent), child))
+    inputs = Inputs.draw(low, twice, generator, distrust)
+    residual = run.residual(inputs)
+    pictures = run.picture(inputs, residual, colour=1.0), enlarge(parent), child
+    made, upper, child = (image[..., MARGIN:-MARGIN, MARGIN:-MARGIN] for image in pictures)
     score = energy_score(child, made[:batch], made[batch:])
     with torch.no_grad():
         ceiling = energy_score(child, upper, upper)
         # By what the parent holds, never by what the child does: that would shift what the score is least for.
         detail = parent - F.interpolate(F.avg_pool2d(parent, 4), scale_factor=4, mode="nearest")
         weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)
+        even = (log2_gsd - math.log2(EVENNESS_BELOW)) / 2 + 1
     one, other = made[:batch], made[batch:]
     loss = (score * weight).mean() / 10
-    loss = loss + EVENNESS_WEIGHT * evenness_score(child, one, other).mean()
+    loss = loss + EVENNESS_WEIGHT * (evenness_score(child, one, other) * even.clamp(0.25, 1)).mean()
     loss = loss + DIRECTION_WEIGHT * direction_score(child, one, other).mean()
     if adversary is not None:
         loss = loss + adversary.pull(loss, child, made, log2_gsd, generator)
+    corner = int(torch.randint(4, (), generator=generator, device=draw))
+    loss = loss + REACH_WEIGHT * reach(run, inputs.first(-(-batch // 4)), residual, corner)
     return loss, score.detach(), ceiling, torch.ones_like(score)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one stage draws for ``parent`` [B, 3, h, w]: as the network sees it, ``seen``, with noise of the level ``plane``
+    [B, 1, h, w], in units of the highest; and the ``noise`` [B, 3, 4h, 4w] to start from."""
+
+    parent: Tensor
+    seen: Tensor
+    plane: Tensor
+    noise: Tensor
+    log2_gsd: Tensor
+
+    @staticmethod
+    def draw(parent: Tensor, log2_gsd: Tensor, generator: torch.Generator, distrust: Tensor | float = 1.0) -> Inputs:
+        """As `model.engine` does, but with padded borders; ``distrust`` [B, 1, 1, 1]: times the noise in parents."""
+        wide = F.pad(parent, (LEVEL_REACH,) * 4, mode="reflect")
+        level = (distrust * condition_level(wide, LEVEL_REACH, log2_gsd[:, None])).clamp(max=MAX_CONDITION_LEVEL)
+        shape = (*parent.shape[:2], 4 * parent.shape[2], 4 * parent.shape[3])
+        doubt, noise = (_normal(size, generator).to(parent.device) for size in (parent.shape, shape))
+        seen, plane = (
+            v.contiguous(memory_format=torch.channels_last) for v in (parent + level * doubt, level / MAX_CONDITION_LEVEL)
+        )
+        return Inputs(parent, seen, plane, noise, log2_gsd)
+
+    def first(self, count: int) -> Inputs:
+        """Those of the first ``count`` pictures."""
+        return Inputs(*(getattr(self, name)[:count] for name in self.__dataclass_fields__))
+
+    def cut(self, rows: slice, columns: slice) -> Inputs:
+        """Those of a window, in pixels of the parent."""
+        parent, seen, plane = (v[..., rows, columns] for v in (self.parent, self.seen, self.plane))
+        noise = self.noise[..., 4 * rows.start : 4 * rows.stop, 4 * columns.start : 4 * columns.stop]
+        return replace(self, parent=parent, seen=seen, plane=plane, noise=noise)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A denoiser and its sampler's ``steps``."""
+
+    denoiser: Callable[..., Tensor]
+    autocast: torch.dtype | None
+    steps: int
+    carry: float
+
+    def residual(self, inputs: Inputs) -> Tensor:
+        """What the sampler draws, [B, 3, 4h, 4w]. Only its last prediction has gradients: what those before it say, posterior
+        means, is taken as it comes."""
+        device, last = inputs.parent.device, times(self.steps)[-2]
+
+        def predict(z: Tensor, t: float) -> Tensor:
+            now = torch.full((len(z),), t, device=device)
+            seen, plane, z = (v.contiguous(memory_format=torch.channels_last) for v in (inputs.seen, inputs.plane, z))
+            with torch.set_grad_enabled(t == last and torch.is_grad_enabled()), autocasting(device, self.autocast):
+                return self.denoiser(z, seen, plane, now, inputs.log2_gsd[:, None]).float()
+
+        return sample(predict, inputs.noise, self.steps, self.carry)
+
+    def picture(
+        self, inputs: Inputs, residual: Tensor, amplitudes: Table | None = None, colour: float = COLOUR_SHARE
+    ) -> Tensor:
+        """The child [B, 3, 4h, 4w] on [-1, 1]; ``colour``: the share of it that is kept (`model.stage.shade`)."""
+        parent = inputs.parent
+        if amplitudes is not None:
+            wide = F.pad(parent, (AMPLITUDE_MARGIN,) * 4, mode="reflect")
+            residual = residual * amplitude(amplitudes, wide, inputs.log2_gsd[:, None])
+        upper = enlarge(parent)
+        return project(upper + RESIDUAL_SCALE * shade(residual, upper, colour), parent)
+
+
+def reach(run: Run, inputs: Inputs, residual: Tensor, corner: int) -> Tensor:
+    """By how many grey levels, as a root mean square, pixels change when what lies more than `REACH` from them is cut away on
+    the two sides of a corner (0 to 3). ``residual``: what ``run`` draws for these inputs and, maybe, more after them."""
+    side, cut, near = residual.shape[2], REACH_CUT, REACH_CUT + REACH
+    if side <= near:
+        return residual.new_zeros(())
+
+    def kept(start: int) -> tuple[slice, slice]:
+        rows, columns = (slice(start, side) if corner >> axis & 1 else slice(0, side - start) for axis in (0, 1))
+        return rows, columns
+
+    rows, columns = kept(cut)
+    alone = run.residual(inputs.cut(slice(rows.start // 4, rows.stop // 4), slice(columns.start // 4, columns.stop // 4)))
+    # Of both, what has all that it may see in the window.
+    rows, columns = kept(near)
+    there = residual[: len(alone), :, rows, columns]
+    top, left = (REACH if corner >> axis & 1 else 0 for axis in (0, 1))
+    here = alone[..., top : top + there.shape[2], left : left + there.shape[3]]
+    change = (here - there) * RESIDUAL_SCALE * 127.5
+    return (change.square().mean((1, 2, 3)) + 1e-4).sqrt().mean()
 
 
 def generate(
@@ -113,40 +217,14 @@ def generate(
     carry: float,
     amplitudes: Table | None = None,
     colour: float = COLOUR_SHARE,
-    distrust: Tensor | float = 1.0,
 ) -> Tensor:
-    """One stage as `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w].
-    ``colour``: the share of it that is kept (`model.stage.shade`); ``distrust`` [B, 1, 1, 1]: times the noise in parents."""
-    device = parent.device
-    wide = F.pad(parent, (LEVEL_REACH,) * 4, mode="reflect")
-    level = (distrust * condition_level(wide, LEVEL_REACH, log2_gsd[:, None])).clamp(max=MAX_CONDITION_LEVEL)
-    seen = parent + level * torch.randn(parent.shape, generator=generator).to(device)
-    shape = (*parent.shape[:2], 4 * parent.shape[2], 4 * parent.shape[3])
-    noise = torch.randn(shape, generator=generator).to(device)
-    seen, plane = (v.contiguous(memory_format=torch.channels_last) for v in (seen, level / MAX_CONDITION_LEVEL))
-
-    last = times(steps)[-2]
-
-    def predict(z: Tensor, t: float) -> Tensor:
-        # Only the last prediction learns. What the ones before it say, posterior means, is taken as it comes.
-        with torch.set_grad_enabled(t == last and torch.is_grad_enabled()):
-            return call(z, t)
-
-    def call(z: Tensor, t: float) -> Tensor:
-        now = torch.full((len(z),), t, device=device)
-        z = z.contiguous(memory_format=torch.channels_last)
-        with autocasting(device, autocast):
-            return denoiser(z, seen, plane, now, log2_gsd[:, None]).float()
-
-    residual = sample(predict, noise, steps, carry)
-    if amplitudes is not None:
-        residual = residual * amplitude(amplitudes, F.pad(parent, (AMPLITUDE_MARGIN,) * 4, mode="reflect"), log2_gsd[:, None])
-    upper = enlarge(parent)
-    return project(upper + RESIDUAL_SCALE * shade(residual, upper, colour), parent)
+    """One stage as `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
+    run, inputs = Run(denoiser, autocast, steps, carry), Inputs.draw(parent, log2_gsd, generator)
+    return run.picture(inputs, run.residual(inputs), amplitudes, colour)
 
 
-def _inner(image: Tensor) -> Tensor:
-    return image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]
+def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator, device=generator.device)
 
 
 def _rounded(image: Tensor) -> Tensor:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import os
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from model.grid import mirror_rows
-from model.stage import to_unit
+from model.stage import to_bytes, to_unit
 from model.tone import tone_blue_marble
 from model.training.bridge import bridge_contrast
 
@@ -50,6 +52,7 @@ class Picture:
     projection: str
     gsd: float
     pixels: Tensor
+    _reduced: dict[int, Tensor] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def ground_resolution(self, row: float) -> float:
         """Metres per pixel at a row. The two global files state the equator's: Mercator shrinks both ways with latitude,
@@ -61,6 +64,14 @@ class Picture:
         if self.projection == "equirectangular":
             return self.gsd * math.sqrt(math.cos(math.pi * (0.5 - row / height)))
         return self.gsd
+
+    def reduced(self, times: int) -> Tensor:
+        """Its pixels box-averaged by ``times``, uint8 [3, H // times, W // times]; kept, for crops are cut by the thousand."""
+        if times == 1:
+            return self.pixels
+        if times not in self._reduced:
+            self._reduced[times] = to_bytes(F.avg_pool2d(to_unit(self.pixels)[None], times))[0]
+        return self._reduced[times]
 
 
 def holdout_names(path: Path = HOLDOUT_LIST) -> frozenset[str]:
@@ -79,34 +90,41 @@ def load_pictures(folder: Path, holdout: bool = False, min_side: int = 64) -> li
     if not manifest.is_file():
         raise ImageryError(f"{manifest} does not exist; point --imagery at a folder with a manifest.csv.")
     excluded = holdout_names()
-    pictures: list[Picture] = []
     with manifest.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        try:
-            name, gsd, cell = row["file"], float(row["gsd_m"]), int(float(row["cell_px"] or 0))
-            source, projection = row["source"], row.get("projection") or ""
-        except (KeyError, ValueError) as error:
-            raise ImageryError(
-                f"{manifest} has a row that cannot be read ({error}); see the format in docs/training.md."
-            ) from error
-        if (name in excluded) != holdout or not name.lower().endswith((".jpg", ".jpeg", ".png", ".tif")):
-            continue
-        pixels = _read(folder / name)
-        if source == COARSE:
-            pixels = bridge_contrast(tone_blue_marble(pixels), gsd)
-        if "equirect" in name:
-            projection = "equirectangular"
-            height = pixels.shape[0]
-            pixels = pixels[height // 6 : -height // 6]  # beyond 60 degrees its pixels are far from square
-        for index, part in enumerate(_cells(pixels, cell)):
-            if min(part.shape[:2]) >= min_side:
-                tensor = torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1)))
-                pictures.append(Picture(f"{name}#{index}" if cell else name, source, projection, gsd, tensor))
+        rows = [row for row in csv.DictReader(file) if (row.get("file") in excluded) == holdout]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        read = pool.map(lambda row: _pictures(folder, row, min_side), rows)
+        pictures = [picture for of_row in read for picture in of_row]
     if not pictures:
         raise ImageryError(
             f"{manifest} lists no {'held-out' if holdout else 'training'} image of at least {min_side} px a side."
         )
+    return pictures
+
+
+def _pictures(folder: Path, row: dict[str, str], min_side: int) -> list[Picture]:
+    """The pictures of one row of the manifest; none if it names no image."""
+    try:
+        name, gsd, cell = row["file"], float(row["gsd_m"]), int(float(row["cell_px"] or 0))
+        source, projection = row["source"], row.get("projection") or ""
+    except (KeyError, ValueError) as error:
+        raise ImageryError(
+            f"{folder / 'manifest.csv'} has a row that cannot be read ({error}); see the format in docs/training.md."
+        ) from error
+    if not name.lower().endswith((".jpg", ".jpeg", ".png", ".tif")):
+        return []
+    pixels = _read(folder / name)
+    if source == COARSE:
+        pixels = bridge_contrast(tone_blue_marble(pixels), gsd)
+    if "equirect" in name:
+        projection = "equirectangular"
+        height = pixels.shape[0]
+        pixels = pixels[height // 6 : -height // 6]  # beyond 60 degrees its pixels are far from square
+    pictures = []
+    for index, part in enumerate(_cells(pixels, cell)):
+        if min(part.shape[:2]) >= min_side:
+            tensor = torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1)))
+            pictures.append(Picture(f"{name}#{index}" if cell else name, source, projection, gsd, tensor))
     return pictures
 
 
@@ -143,12 +161,10 @@ class Candidate:
 
     def cut(self, size: int, rng: random.Random) -> tuple[Tensor, float]:
         """A crop at random, float [3, size, size] on [-1, 1], and its metres per pixel; smaller pictures are mirrored."""
-        pixels, span = self.picture.pixels, size * self.reduction
-        top, left = (_start(side, span, rng) for side in pixels.shape[1:])
-        image = to_unit(_window(pixels, top, left, span))
-        if self.reduction > 1:
-            image = F.avg_pool2d(image[None], self.reduction)[0]
-        return image, self.picture.ground_resolution(top + span / 2) * self.reduction
+        pixels = self.picture.reduced(self.reduction)
+        top, left = (_start(side, size, rng) for side in pixels.shape[1:])
+        gsd = self.picture.ground_resolution((top + size / 2) * self.reduction)
+        return to_unit(_window(pixels, top, left, size)), gsd * self.reduction
 
 
 class Group:
@@ -182,6 +198,7 @@ class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
             while reduction <= MAX_REDUCTION and side * MIRRORED >= size * reduction:
                 band = round(math.log2(picture.gsd * reduction))
                 bands.setdefault(band, {}).setdefault(picture.source, []).append(Candidate(picture, reduction))
+                picture.reduced(reduction)  # before workers are forked, which then share it
                 reduction *= 2
         if not bands:
             raise ImageryError(

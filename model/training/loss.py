@@ -45,14 +45,14 @@ class LossTable:
 
 def draw_times(batch: int, generator: torch.Generator) -> Tensor:
     """Noise levels t [B]: logit-normal, shifted to high noise where structure is decided; the first is pure noise."""
-    t = torch.sigmoid(torch.randn(batch, generator=generator) * 1.2 + 0.4)
+    t = torch.sigmoid(torch.randn(batch, generator=generator, device=generator.device) * 1.2 + 0.4)
     t[0] = 1.0
     return t
 
 
 def draw_levels(batch: int, generator: torch.Generator) -> Tensor:
     """Amplitudes of conditioning noise [B]: none for a quarter of the crops, else uniform up to `MAX_CONDITION_LEVEL`."""
-    u = torch.rand(batch, generator=generator)
+    u = torch.rand(batch, generator=generator, device=generator.device)
     return MAX_CONDITION_LEVEL * ((u - 0.25) / 0.75).clamp(min=0)
 
 
@@ -63,10 +63,8 @@ def fade(parent: Tensor, generator: torch.Generator) -> Tensor:
     The child stays the real one, so that below a flat parent the denoiser learns the detail that such a place has, and not
     that flat places have none: what would be fog after two stages (EarthGen, arXiv 2409.01491, calls it error over stages).
     """
-    batch = parent.shape[0]
-    keep = torch.rand(batch, generator=generator)
-    keep = torch.where(torch.rand(batch, generator=generator) < 0.5, keep, torch.ones(batch))
-    coarse = torch.rand(batch, generator=generator) < 0.5
+    keep, some, coarse = (torch.rand(len(parent), generator=generator, device=generator.device) for _ in range(3))
+    keep, coarse = torch.where(some < 0.5, keep, 1.0), coarse < 0.5
     by4, by16 = (_smooth(parent, k) for k in (4, 16))
     choose, share = (v.to(parent.device)[:, None, None, None] for v in (coarse, keep))
     smooth = torch.where(choose, by16, by4)
@@ -93,9 +91,9 @@ def flow_loss(
     t = draw_times(batch, generator).to(device)
     level = draw_levels(batch, generator).to(device)[:, None, None, None]
     tt = t[:, None, None, None]
-    noise = torch.randn(residual.shape, generator=generator).to(device)
+    noise, doubt = (torch.randn(x.shape, generator=generator, device=generator.device).to(device) for x in (residual, parent))
     noisy = (1 - tt) * residual + tt * noise
-    seen = fade(parent, generator) + level * torch.randn(parent.shape, generator=generator).to(device)
+    seen = fade(parent, generator) + level * doubt
     plane = (level / MAX_CONDITION_LEVEL).expand(-1, 1, *parent.shape[2:])
     with autocasting(device, autocast):
         predicted = denoiser(

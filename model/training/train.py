@@ -58,6 +58,7 @@ class TrainConfig:
     beside the energy score's (`model.training.critic`; 0: there is none). In the end the amplitudes of tuned weights are
     measured on ``calibration`` crops (`model.training.calibrate`; 0: not at all). ``freeze``: modules of `Denoiser` that keep
     the weights of ``init``: the branch at 1/8, ``middle``, decides how far the network reaches, which the halo bounds.
+    ``keep_every``: steps between copies of the averaged weights that stay, ``ema-STEP.safetensors``, to choose from (0: none).
     """
 
     imagery: Path
@@ -79,6 +80,7 @@ class TrainConfig:
     calibration: int = CROPS
     log_every: int = 100
     checkpoint_every: int = 200
+    keep_every: int = 0
 
 
 @dataclass
@@ -117,13 +119,14 @@ class Trainer:
         if self.checkpoint.is_file():
             self._resume()
         # A resumed run must see new crops and noise, not those of its start.
-        self.generator = torch.Generator().manual_seed(config.seed * 7919 + self.progress.step)
+        self.generator = torch.Generator(config.device).manual_seed(config.seed * 7919 + self.progress.step)
 
     def run(self) -> Path:
         """Train, log and checkpoint; returns the path of the EMA weights. Raises `ImageryError` for unusable imagery."""
         config = self.config
         config.out.mkdir(parents=True, exist_ok=True)
         forward = torch.compile(self.denoiser) if config.compile else self.denoiser
+        torch.backends.cudnn.benchmark = True  # few shapes, each met thousands of times
         autocast = autocast_type(config.device)
         pictures = load_pictures(config.imagery)
         batches, others = self._loaders(pictures)
@@ -137,7 +140,7 @@ class Trainer:
             rate = self._rate(self._spent() / total)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            child, log2_gsd = child.to(config.device), log2_gsd.float().to(config.device)
+            child, log2_gsd = (v.to(config.device, non_blocking=True) for v in (child, log2_gsd.float()))
             loss, error, energy, t = self._loss(forward, child, log2_gsd, autocast)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -154,6 +157,8 @@ class Trainer:
                 self._log(average, rate)
             if self.progress.step % config.checkpoint_every == 0:
                 self._save()
+            if config.keep_every and self.progress.step % config.keep_every == 0:
+                self._save_weights(config.out / f"ema-{self.progress.step}.safetensors")
         bar.close()
         self._save()
         path = config.out / "ema.safetensors"
@@ -176,7 +181,7 @@ class Trainer:
         tune = self.config.tune
         if not tune:
             return flow_loss(forward, child, log2_gsd, self.generator, autocast)
-        steps = tune[int(torch.randint(len(tune), (), generator=self.generator))]
+        steps = tune[int(torch.randint(len(tune), (), generator=self.generator, device=self.generator.device))]
         generations = self._generations(self.progress.step)
         above, critic = self.amplitudes, self.adversary
         return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations, above, critic)
@@ -236,6 +241,9 @@ class Trainer:
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
         os.replace(partial, self.checkpoint)
+        self._save_weights(self.config.out / "ema.safetensors")
+
+    def _save_weights(self, path: Path) -> None:
         tune, minutes = self.config.tune, self.progress.seconds / 60
         method = ("energy score" if tune else "flow matching") + (" and critic" if self.adversary else "")
         provenance = {
@@ -246,7 +254,7 @@ class Trainer:
         }
         if tune:
             provenance[TUNED_STEPS] = " ".join(map(str, sorted(set(tune))))
-        save_weights(self.config.out / "ema.safetensors", self.ema, self.denoiser.config, provenance)
+        save_weights(path, self.ema, self.denoiser.config, provenance)
 
     def _resume(self) -> None:
         state = torch.load(self.checkpoint, map_location=self.config.device, weights_only=True)
@@ -284,7 +292,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, help="training time over all resumes (default: --steps decides)")
     parser.add_argument("--tune", type=int, nargs="+", default=(), help="tune for these numbers of sampler steps")
     parser.add_argument("--freeze", nargs="+", default=(), help="modules that keep the weights of --init, such as middle")
-    for name in ("steps", "batch", "crop", "seed", "workers"):
+    parser.add_argument("--keep-every", type=int, default=0, help="steps between weights that stay (default: none do)")
+    for name in ("steps", "batch", "crop", "seed", "workers", "calibration"):
         parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument("--ema", type=float, default=defaults.ema, help="decay of the averaged weights")

@@ -72,3 +72,13 @@ def test_a_run_with_a_critic_is_resumed_with_it(tmp_path: Path) -> None:
     assert resumed.adversary is not None and resumed.adversary.steps == 2
     saved = torch.load(out / "checkpoint.pt", weights_only=True)["adversary"]["critic"]
     assert all(torch.equal(value.cpu(), saved[name]) for name, value in resumed.adversary.critic.state_dict().items())
+
+
+def test_pictures_that_do_not_count_are_not_asked_for_anything() -> None:
+    adversary, generator = Adversary(1.0, "cpu", None), torch.Generator().manual_seed(0)
+    made, counts = texture(9).repeat(2, 1, 1, 1).requires_grad_(), torch.tensor([1.0, 0.0, 1.0, 0.0])
+    assert not adversary.pull(made.sum(), texture(0), made, torch.zeros(4), generator, torch.zeros(4)).requires_grad
+    (gradient,) = torch.autograd.grad(
+        adversary.pull(made.square().sum(), texture(0), made, torch.zeros(4), generator, counts), made
+    )
+    assert [bool(image.any()) for image in gradient] == 2 * [True, False, True, False]

@@ -52,11 +52,12 @@ def test_crops_are_balanced_over_bands_and_tell_their_resolution(tmp_path: Path)
     sampler = CropSampler(load_pictures(write_imagery(tmp_path)), 64)
     rng = random.Random(0)
     crops = [sampler.crop(rng) for _ in range(200)]
-    bands = {band for _, _, band in crops}
+    bands = {band for _, _, band, _ in crops}
     assert bands.issuperset({-2, 3, 4, 5, 7, 8, 9})
-    for crop, log2_gsd, band in crops:
+    assert {whole for _, _, _, whole in crops} == {True, False}
+    for crop, log2_gsd, band, _ in crops:
         assert crop.shape == (3, 64, 64) and abs(log2_gsd - band) <= 0.5
-    finest = sum(band == -2 for _, _, band in crops)
+    finest = sum(band == -2 for _, _, band, _ in crops)
     assert 5 <= finest <= 80
 
 
@@ -72,7 +73,8 @@ def test_thin_bands_borrow_and_thick_ones_do_not(tmp_path: Path, monkeypatch: py
 def test_small_images_are_mirrored_until_they_fill_a_crop(tmp_path: Path) -> None:
     pictures = [p for p in load_pictures(write_imagery(tmp_path)) if "sheet" in p.name]
     sampler, rng = CropSampler(pictures, 160), random.Random(0)
-    assert all(sampler.crop(rng)[0].shape == (3, 160, 160) for _ in range(20))
+    crops = [sampler.crop(rng) for _ in range(20)]
+    assert all(image.shape == (3, 160, 160) and not whole for image, _, _, whole in crops)
     with pytest.raises(ImageryError, match="65 px"):
         CropSampler(pictures, 195)
     cell = pictures[0].pixels

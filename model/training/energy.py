@@ -62,6 +62,8 @@ def energy_loss(
     generations: int = 0,
     amplitudes: Table | None = None,
     adversary: Adversary | None = None,
+    whole: Tensor | None = None,
+    notes: dict[str, float] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss of one batch of real crops ``child`` [B, 3, S, S] with their resolutions [B]; S is a multiple of 32.
 
@@ -69,8 +71,8 @@ def energy_loss(
     goes through. They are as they are served, with ``amplitudes`` and a share of their colour; the scored stage is not, or the
     network would learn to make up for both. With none the parents are the true ones, in half of the batches faded (`fade`);
     with two, S is a multiple of 64 and only a window of half the side is scored. ``adversary`` adds its gradients
-    (`model.training.critic`). Returns (loss, score [B], the enlarged parent's score [B], ones [B]), so that the log shows the
-    share of the bicubic's score that is left.
+    (`model.training.critic`), of the crops that are ``whole`` [B]. Returns (loss, score [B], the enlarged parent's score [B],
+    ones [B]), so that the log shows the share of the bicubic's score that is left; ``notes`` keeps a running mean of `reach`.
     """
     parent = F.avg_pool2d(child, 4)
     batch, draw = child.shape[0], generator.device
@@ -111,9 +113,12 @@ def energy_loss(
     loss = loss + EVENNESS_WEIGHT * (evenness_score(child, one, other) * even.clamp(0.25, 1)).mean()
     loss = loss + DIRECTION_WEIGHT * direction_score(child, one, other).mean()
     if adversary is not None:
-        loss = loss + adversary.pull(loss, child, made, log2_gsd, generator)
+        loss = loss + adversary.pull(loss, child, made, log2_gsd, generator, whole)
     corner = int(torch.randint(4, (), generator=generator, device=draw))
-    loss = loss + REACH_WEIGHT * reach(run, inputs.first(-(-batch // 4)), residual, corner)
+    far = reach(run, inputs.first(-(-batch // 4)), residual, corner)
+    loss = loss + REACH_WEIGHT * far
+    if notes is not None:
+        notes["reach"] = 0.98 * notes.get("reach", far.item()) + 0.02 * far.item()
     return loss, score.detach(), ceiling, torch.ones_like(score)
 
 

@@ -183,10 +183,10 @@ class Group:
         return rng.choices(self.candidates, cum_weights=self.cumulative)[0]
 
 
-class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
-    """Endless crops (float [3, size, size] on [-1, 1], log2 of metres per pixel, band): first a one-octave band of
-    ground resolution is drawn, then a source that reaches it (box-averaging by 1, 2, 4 or 8), then an image, then a place.
-    Smaller images are mirrored, see `MIRRORED`."""
+class CropSampler(IterableDataset[tuple[Tensor, float, bool]]):
+    """Endless crops (float [3, size, size] on [-1, 1], log2 of metres per pixel, whether it is whole): first a one-octave band
+    of ground resolution is drawn, then a source that reaches it (box-averaging by 1, 2, 4 or 8), then an image, then a place.
+    Smaller images are mirrored, see `MIRRORED`, and such crops are not whole."""
 
     def __init__(self, pictures: list[Picture], size: int, seed: int = 0) -> None:
         super().__init__()
@@ -207,15 +207,16 @@ class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
         self.bands = {band: [Group(candidates) for candidates in bands[band].values()] for band in sorted(bands)}
         self._band_weights = [_band_weight(band, groups) for band, groups in self.bands.items()]
 
-    def __iter__(self) -> Iterator[tuple[Tensor, float, int]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, float, bool]]:
         worker = torch.utils.data.get_worker_info()
         rng = random.Random(self.seed * 1009 + (worker.id if worker else 0))
         while True:
-            yield self.crop(rng)
+            image, log2_gsd, _, whole = self.crop(rng)
+            yield image, log2_gsd, whole
 
-    def crop(self, rng: random.Random) -> tuple[Tensor, float, int]:
-        """One crop, its log2 ground resolution, and the band it was drawn for. Nearly flat crops are mostly drawn again. A crop
-        lent by another band passes for one of this band's resolution: land looks alike over an octave or two."""
+    def crop(self, rng: random.Random) -> tuple[Tensor, float, int, bool]:
+        """One crop, its log2 ground resolution, the band it was drawn for, and whether it is whole. Nearly flat crops are
+        mostly drawn again. A crop lent by another band passes for this one's: land looks alike over an octave or two."""
         while True:
             band = rng.choices(list(self.bands), self._band_weights)[0]
             lender = self._lender(band, rng)
@@ -223,7 +224,8 @@ class CropSampler(IterableDataset[tuple[Tensor, float, int]]):
             image, gsd = candidate.cut(self.size, rng)
             if image.std() < 0.015 and rng.random() < 0.8:
                 continue
-            return self._augment(image, candidate.picture.source, rng), math.log2(gsd) + band - lender, band
+            whole = min(candidate.picture.reduced(candidate.reduction).shape[1:]) >= self.size
+            return self._augment(image, candidate.picture.source, rng), math.log2(gsd) + band - lender, band, whole
 
     def candidate(self, band: int, rng: random.Random) -> Candidate:
         """A picture that reaches a band: a source by its weight, then an image of it."""

@@ -38,7 +38,7 @@ from model.training.warm_start import initial_amplitudes, load_initial, modules_
 from model.weights import TUNED_STEPS, save_weights
 
 Batches = Iterator[tuple[Tensor, Tensor, Tensor]]
-"""Crops [B, 3, size, size], log2 of their metres per pixel [B], and their bands."""
+"""Crops [B, 3, size, size], log2 of their metres per pixel [B], and whether they are whole [B]."""
 
 SMALL_CROP = 64
 """Side of the small crops that every `SMALL_EVERY`-th step uses: sheets of 64 and 100 px cells fit no larger one."""
@@ -98,6 +98,7 @@ class Trainer:
         self.config = config
         self.progress = Progress()
         self.table = LossTable()
+        self.notes: dict[str, float] = {}
         torch.manual_seed(config.seed)
         self.denoiser = Denoiser(DenoiserConfig()).to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.started_from = "random initialisation"
@@ -136,12 +137,12 @@ class Trainer:
         average: float | None = None
         while self._spent() < total:
             step = self.progress.step
-            child, log2_gsd, _ = next(others if self._takes_others(step) else batches)
+            batch = next(others if self._takes_others(step) else batches)
             rate = self._rate(self._spent() / total)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            child, log2_gsd = (v.to(config.device, non_blocking=True) for v in (child, log2_gsd.float()))
-            loss, error, energy, t = self._loss(forward, child, log2_gsd, autocast)
+            child, log2_gsd, whole = (v.float().to(config.device, non_blocking=True) for v in batch)
+            loss, error, energy, t = self._loss(forward, child, log2_gsd, whole, autocast)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), 1.0)
@@ -176,15 +177,17 @@ class Trainer:
         return TUNE_GENERATIONS[step % len(TUNE_GENERATIONS)]
 
     def _loss(
-        self, forward: Callable[..., Tensor], child: Tensor, log2_gsd: Tensor, autocast: torch.dtype | None
+        self, forward: Callable[..., Tensor], child: Tensor, log2_gsd: Tensor, whole: Tensor, autocast: torch.dtype | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         tune = self.config.tune
         if not tune:
             return flow_loss(forward, child, log2_gsd, self.generator, autocast)
         steps = tune[int(torch.randint(len(tune), (), generator=self.generator, device=self.generator.device))]
         generations = self._generations(self.progress.step)
-        above, critic = self.amplitudes, self.adversary
-        return energy_loss(forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations, above, critic)
+        above, critic, notes = self.amplitudes, self.adversary, self.notes
+        return energy_loss(
+            forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations, above, critic, whole, notes
+        )
 
     def _loaders(self, pictures: list[Picture]) -> tuple[Batches, Batches]:
         """Batches of the run's crops, and of those that some steps take instead: small ones, or in tuning large ones."""
@@ -222,6 +225,7 @@ class Trainer:
             "loss": round(loss, 5),
             "lr": rate,
             "unexplained": self.table.rows(),
+            **self.notes,
         }
         if self.adversary:
             record["critic"] = {"gap": round(self.adversary.gap, 3), "ratio": self.adversary.ratio}

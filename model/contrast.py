@@ -3,7 +3,7 @@
 Few steps of a network of finite size hedge: rough places come out too faint and smooth ones too strong, which a cascade
 multiplies stage by stage. `model.training.calibrate` measures by how much, on the imagery that the weights were trained on, and
 the weights file carries the table. An amplitude is a pure function of the resolution and of the parent's pixels within
-`REGION_REACH` and `ROUGHNESS_REACH` together, which the halo covers, so that it has no seams.
+`ROUGHNESS_REACH` and a few more, which the halo covers, so that it has no seams.
 """
 
 from __future__ import annotations
@@ -16,20 +16,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-RECIPE = 2
+RECIPE = 3
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
 ROUGHNESS_REACH = 2
 """Parent pixels around a pixel that its roughness depends on."""
-REGION_REACH = 8
-"""Roughness is compared with its mean within so many parent pixels."""
-EVENNESS_KNOTS, EVENNESS = (3.0, 7.0, 9.5, 11.0), (0.0, 0.5, 0.5, 0.0)
-"""How much detail is stronger where the parent is calmer than the region around, and weaker where it is rougher, by log2 of the
-child's metres per pixel: the power of their ratio. A generated parent is more often calm or rough by chance than a real one is,
-and its children hand that on; but from ten metres down real land is as uneven, of houses and trees on grass, and from 2 km up
-parents are real."""
-_MOST_EVENING = 1.5
-"""log2 of the strongest."""
 GSD_KNOTS = np.arange(-2.0, 13.0, 2.0)
 """log2 of the child's metres per pixel; constant beyond the first and the last."""
 ROUGHNESS_KNOTS = np.arange(-1.0, 5.5, 1.0)
@@ -57,20 +48,6 @@ def roughness(wide: Tensor) -> Tensor:
     return (variance.clamp(min=0) + 1e-3).log2().div(2).clamp(float(low), float(high))
 
 
-def evening(rough: Tensor, evenness: Tensor) -> Tensor:
-    """What to add to `roughness` [B, 1, h, w] to bring it nearer to the region's, by `EVENNESS` [B, 1, h or 1, 1]; also log2 of
-    a factor for the detail. Within `REGION_REACH` of the border it depends on where the border is."""
-    region, side = rough, 2 * REGION_REACH + 1
-    for pad, kernel in (((0, 0, REGION_REACH, REGION_REACH), (side, 1)), ((REGION_REACH, REGION_REACH, 0, 0), (1, side))):
-        region = F.avg_pool2d(F.pad(region, pad, mode="replicate"), kernel, stride=1)
-    return (evenness * (region - rough)).clamp(-_MOST_EVENING, _MOST_EVENING)
-
-
-def evenness_at(log2_gsd: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`EVENNESS` at resolutions, of the same shape."""
-    return np.asarray(np.interp(log2_gsd, EVENNESS_KNOTS, EVENNESS))
-
-
 def shares(values: Tensor, knots: NDArray[np.float64]) -> Tensor:
     """What each knot counts for linear interpolation at ``values`` [B, 1, h, w] between even knots: [B, K, h, w]."""
     at = torch.from_numpy(knots.astype(np.float32)).to(values.device)[:, None, None]
@@ -78,20 +55,18 @@ def shares(values: Tensor, knots: NDArray[np.float64]) -> Tensor:
 
 
 def amplitude(table: Table, wide: Tensor, log2_gsd: Tensor) -> Tensor:
-    """Amplitudes of the detail of children [B, 1, 4h, 4w], smooth from one parent pixel to the next. Pixels within
-    4 * (`REGION_REACH` - `SMOOTH_MARGIN` + 1) of the border depend on where it is: they belong to the halo.
+    """Amplitudes of the detail of children [B, 1, 4h, 4w], smooth from one parent pixel to the next. With a resolution for each
+    row the 4 outermost pixels depend on where the border is: they belong to the halo.
 
     ``wide``: parents [B, 3, h + 2 m, w + 2 m] with m = `AMPLITUDE_MARGIN`. ``log2_gsd`` [B, R]: log2 of metres per child pixel,
     R = 1 or h / 2.
     """
     gsd = log2_gsd.double().cpu().numpy()
-    rows = np.stack([np.interp(gsd, GSD_KNOTS, column) for column in table.T] + [evenness_at(gsd)], 1)  # [B, K + 1, R]
+    rows = np.stack([np.interp(gsd, GSD_KNOTS, column) for column in table.T], 1)  # [B, K, R]
     by_knot = torch.from_numpy(rows.astype(np.float32)).to(wide.device)[..., None]
     if by_knot.shape[2] > 1:
         by_knot = F.pad(by_knot.repeat_interleave(2, 2), (0, 0, SMOOTH_MARGIN, SMOOTH_MARGIN), mode="replicate")
-    rough = roughness(wide)
-    moved = evening(rough, by_knot[:, -1:])
-    coarse = (shares(rough + moved, ROUGHNESS_KNOTS) * by_knot[:, :-1]).sum(1, keepdim=True) * moved.exp2()
+    coarse = (shares(roughness(wide), ROUGHNESS_KNOTS) * by_knot).sum(1, keepdim=True)
     border = 4 * SMOOTH_MARGIN
     return F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)[..., border:-border, border:-border]
 

@@ -46,7 +46,7 @@ def enhance(
     if image.shape[0] * image.shape[1] * 16**stages > MAX_PIXELS:
         raise WindowError(f"The result would have more than {MAX_PIXELS} pixels; use fewer stages or a smaller picture.")
     compute = choose_compute(device, precision)
-    steps = choose_steps(steps, compute)
+    steps = choose_steps(steps)
     loaded = load_weights(weights)
     engine = Engine.of(loaded, compute, seed, steps)
     shapes = [(image.shape[0] * 4**k, image.shape[1] * 4**k) for k in range(1, stages + 1)]

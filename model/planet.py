@@ -244,7 +244,7 @@ def open_planet(
 ) -> Planet:
     """Open a planet by name; the way in for the server, the command line and scripts.
 
-    ``seed``: any 64-bit integer. ``steps``: sampler steps, 1 to 16 (default: by device). ``weights``: a safetensors file
+    ``seed``: any 64-bit integer. ``steps``: sampler steps, 1 to 16 (default: 2). ``weights``: a safetensors file
     (default: the one that ships). ``device``, ``precision``: see `model.precision.choose_compute`. ``cache_dir``: where the
     reprojected base picture is kept (default: the user's cache directory). ``store``: keeps generated blocks beyond
     ``memory_bytes`` of memory.
@@ -253,7 +253,7 @@ def open_planet(
     if name not in PLANETS:
         raise UnknownPlanetError(f"There is no planet {name!r}; use one of: {', '.join(PLANETS)}.")
     compute = choose_compute(device, precision)
-    steps = choose_steps(steps, compute)
+    steps = choose_steps(steps)
     base = load_base(cache_dir)
     return Planet(name, seed, base, load_weights(weights), compute, steps, Blocks(memory_bytes, store))
 

@@ -12,6 +12,8 @@ from model.errors import DeviceError
 from model.sampler import MAX_STEPS, MIN_STEPS
 
 PRECISIONS = ("auto", "bf16", "fp32")
+STEPS = 2
+"""Default number of sampler steps: the weights are tuned for few, and 4 are no better (docs/measures.md)."""
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,11 @@ class Compute:
     """A device, the number format of its convolutions and, on a CPU, the threads they use.
 
     ``batch`` is the fixed number of windows a denoiser call takes: canonical blocks are bit-equal only in one batch shape.
-    ``steps``: the default number of sampler steps.
     """
 
     device: torch.device
     dtype: torch.dtype
     batch: int
-    steps: int
 
     @property
     def precision(self) -> str:
@@ -49,7 +49,6 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     """Pick device and precision. ``device``: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``. Raises `DeviceError`.
 
     bf16 on a GPU and where the processor multiplies bf16 matrices in hardware faster than float32 (see `cpu_has_fast_bf16`).
-    The default number of sampler steps follows from the device: 4 on a GPU, 2 on a processor.
     """
     if precision not in PRECISIONS:
         raise DeviceError(f"The precision {precision!r} is unknown; use one of {', '.join(PRECISIONS)}.")
@@ -65,14 +64,13 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
         raise DeviceError(f"The device {device!r} is not present on this machine; use auto or cpu.")
     fast = autocast_type(chosen.type) is not None
     dtype = torch.bfloat16 if precision == "bf16" or (precision == "auto" and fast) else torch.float32
-    on_gpu = chosen.type == "cuda"
-    return Compute(chosen, dtype, batch=16 if on_gpu else 1, steps=4 if on_gpu else 2)
+    return Compute(chosen, dtype, batch=16 if chosen.type == "cuda" else 1)
 
 
-def choose_steps(steps: int | None, compute: Compute) -> int:
-    """``steps`` if it is a possible number of sampler steps, the device's default for None. Raises `DeviceError`."""
+def choose_steps(steps: int | None) -> int:
+    """``steps`` if it is a possible number of sampler steps, `STEPS` for None. Raises `DeviceError`."""
     if steps is None:
-        return compute.steps
+        return STEPS
     if isinstance(steps, bool) or not isinstance(steps, int) or not MIN_STEPS <= steps <= MAX_STEPS:
         raise DeviceError(f"The sampler takes {MIN_STEPS} to {MAX_STEPS} steps, not {steps!r}.")
     return steps

@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     )
     planet: str = Field("earth", description="the planet to serve")
     seed: int = Field(0, ge=0, lt=1 << 63, description="another seed, another world below the base zoom")
-    steps: int | None = Field(None, ge=1, le=16, description="sampler steps; by default chosen by device")
+    steps: int | None = Field(None, ge=1, le=16, description="sampler steps; 2 by default")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the hardware has it")
     weights: Path | None = Field(None, description="weights file (.safetensors); by default the one shipped")

@@ -25,7 +25,12 @@ def train_to_folder(config: TrainConfig) -> str:
         raise BadOptionError(f"--minutes must be above 0, not {config.minutes}.")
     if not (math.isfinite(config.learning_rate) and config.learning_rate > 0):
         raise BadOptionError(f"--learning-rate must be above 0, not {config.learning_rate}.")
-    for name, value, least in (("steps", config.steps, 1), ("batch", config.batch, 1), ("workers", config.workers, 0)):
+    for name, value, least in (
+        ("steps", config.steps, 1),
+        ("batch", config.batch, 1),
+        ("workers", config.workers, 0),
+        ("keep-every", config.keep_every, 0),
+    ):
         if value < least:
             raise BadOptionError(f"--{name} must be at least {least}, not {value}.")
     if config.crop < SMALL_CROP or config.crop % 8:
@@ -40,7 +45,7 @@ def train_to_folder(config: TrainConfig) -> str:
         raise BadOptionError(f"--freeze {config.freeze[0]} keeps weights of --init; give that as well.")
     compute = choose_compute(config.device)
     for steps in config.tune:
-        choose_steps(steps, compute)
+        choose_steps(steps)
         if config.crop < TUNE_CROP or config.crop % 32:
             raise BadOptionError(f"--crop must be a multiple of 32 and at least {TUNE_CROP} with --tune, not {config.crop}.")
     device = str(compute.device)
@@ -64,9 +69,9 @@ def evaluate_to_folder(config: EvaluateConfig) -> str:
             raise BadOptionError(f"--part must be one of {', '.join(PARTS)}, not {part}.")
     if config.crops is not None and config.crops < 2:
         raise BadOptionError(f"--crops must be at least 2, not {config.crops}: one half of them is compared with the other.")
-    compute = choose_compute(config.device)
+    choose_compute(config.device)  # a wrong one is told before imagery is read
     for steps in (*config.chosen_steps, config.world_steps):
-        choose_steps(steps, compute)
+        choose_steps(steps)
     with tqdm(unit="task", desc=str(config.out)) as bar:
 
         def progress(done: int, total: int) -> None:

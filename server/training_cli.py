@@ -29,6 +29,7 @@ def train(
         list[str] | None, typer.Option(help="module that keeps the weights of --init; may be given several times")
     ] = None,
     ema: Annotated[float, typer.Option(help="decay of the averaged weights")] = 0.9995,
+    keep_every: Annotated[int, typer.Option(help="steps between copies of the averaged weights that stay; 0: none")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     compile: Annotated[bool, typer.Option("--compile", help="use torch.compile (on a CPU it needs a C++ compiler)")] = False,
 ) -> None:
@@ -54,6 +55,7 @@ def train(
             critic=critic,
             freeze=tuple(freeze or ()),
             ema=ema,
+            keep_every=keep_every,
         )
         typer.echo(train_to_folder(config))
 

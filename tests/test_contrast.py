@@ -14,17 +14,13 @@ from model import WeightsError
 from model.contrast import (
     AMPLITUDE_MARGIN,
     GSD_KNOTS,
-    REGION_REACH,
     ROUGHNESS_KNOTS,
     ROUGHNESS_REACH,
-    SMOOTH_MARGIN,
     amplitude,
-    evening,
     roughness,
     table_from_text,
     table_to_text,
 )
-from model.engine import HALO
 from model.stage import enlarge, project
 from model.training.calibrate import LEAST, MOST, Energies, calibrate
 from model.training.imagery import load_pictures
@@ -47,40 +43,16 @@ def test_roughness_is_the_log_of_the_standard_deviation() -> None:
     assert roughness(parents(40, 100)).max() == float(ROUGHNESS_KNOTS[-1])
 
 
-@pytest.mark.parametrize("rows", [1, 30])
+@pytest.mark.parametrize("rows", [1, 20])
 def test_windows_agree_where_they_overlap(rows: int) -> None:
-    wide, m = parents(60 + 2 * AMPLITUDE_MARGIN), AMPLITUDE_MARGIN
-    gsd = torch.linspace(9, 3, rows)[None]
+    wide, m = parents(40 + 2 * AMPLITUDE_MARGIN), AMPLITUDE_MARGIN
+    gsd = torch.linspace(3, 9, rows)[None]
     whole = amplitude(TABLE, wide, gsd)
-    assert whole.shape == (1, 1, 240, 240) and whole.std() > 0.03
-    part = amplitude(TABLE, wide[..., 8 : 48 + 2 * m, 4 : 44 + 2 * m], gsd[:, 4:24] if rows > 1 else gsd)
-    # A window knows no resolution and no region beyond its border: its outermost pixels are the halo's.
-    edge = 4 * (REGION_REACH - SMOOTH_MARGIN + 1)
-    assert edge <= HALO
-    inner = slice(edge, -edge)
-    assert torch.equal(part[..., inner, inner], whole[..., 32:192, 16:176][..., inner, inner])
-    assert not torch.equal(part[..., 4:-4, 4:-4], whole[..., 32:192, 16:176][..., 4:-4, 4:-4])
-
-
-def test_calm_places_in_rough_regions_are_evened_out() -> None:
-    rough = torch.full((1, 1, 60, 60), 3.0)
-    half = torch.tensor(0.5)
-    assert torch.allclose(evening(rough, half), torch.zeros(1), atol=1e-6)
-    rough[..., 30, 30], rough[..., 10, 10] = 1.0, 4.5
-    found = evening(rough, half)[0, 0]
-    assert found[30, 30] == pytest.approx(0.5 * 2, rel=0.02)
-    assert found[10, 10] == pytest.approx(0.5 * -1.5, rel=0.02)
-    assert found[50, 50] == 0
-    assert evening(rough, torch.tensor(0.0)).eq(0).all()
-
-
-def test_only_coarse_detail_is_evened_out() -> None:
-    parent = parents(60, 6).clone()
-    parent[..., 26:34, 26:34] *= 0.3
-    fine, coarse = (amplitude(np.ones_like(TABLE), parent, torch.tensor([[gsd]])) for gsd in (3.0, 9.0))
-    assert fine.eq(1).all()
-    middle = 4 * (30 - AMPLITUDE_MARGIN)
-    assert coarse[..., middle - 2 : middle + 2, middle - 2 : middle + 2].mean() > 1.3 > 1.05 > coarse.median() > 0.9
+    assert whole.shape == (1, 1, 160, 160) and whole.std() > 0.03
+    part = amplitude(TABLE, wide[..., 8 : 28 + 2 * m, 4 : 24 + 2 * m], gsd[:, 4:14] if rows > 1 else gsd)
+    # The rows of a window know no resolution beyond its border: its outermost parent pixels are the halo's.
+    inner = slice(4, -4)
+    assert torch.equal(part[..., inner, inner], whole[..., 32:112, 16:96][..., inner, inner])
 
 
 def test_tables_are_interpolated_between_knots() -> None:

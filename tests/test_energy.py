@@ -137,7 +137,9 @@ def test_what_reaches_too_far_is_penalised_and_what_does_not_is_not(corner: int)
 def test_a_tuned_run_says_so_in_its_weights(tmp_path: Path) -> None:
     options = {"batch": 1, "crop": 128, "device": DEVICE, "log_every": 1, "calibration": 2}
     imagery = write_imagery(tmp_path)
-    tuned = load_weights(train(TrainConfig(imagery, tmp_path / "tuned", steps=3, tune=(2, 1), **options)))  # type: ignore[arg-type]
+    tuned = load_weights(train(TrainConfig(imagery, tmp_path / "tuned", steps=3, tune=(2, 1), keep_every=2, **options)))  # type: ignore[arg-type]
+    assert [path.name for path in sorted((tmp_path / "tuned").glob("ema-*"))] == ["ema-2.safetensors"]
+    assert load_weights(tmp_path / "tuned" / "ema-2.safetensors").metadata["recipe"].startswith("energy score, 2 steps")
     assert tuned.carry == TUNED_CARRY and tuned.metadata["tuned_steps"] == "1 2"
     assert tuned.amplitudes is not None
     assert tuned.metadata["recipe"].startswith("energy score, 3 steps")

@@ -24,8 +24,6 @@ from model.contrast import (
     ROUGHNESS_KNOTS,
     ROUGHNESS_REACH,
     Table,
-    evening,
-    evenness_at,
     roughness,
     shares,
     table_to_text,
@@ -49,8 +47,7 @@ PRIOR, ROUNDS = 0.05, 4
 
 class Energies:
     """Sums over places of the energies of detail (what 4x4 averaging removes), by ground resolution and roughness of the
-    parent, moved by `evening`: of real crops, of bicubic ones, of what the network adds to these, and of the latter two
-    together."""
+    parent: of real crops, of bicubic ones, of what the network adds to these, and of the latter two together."""
 
     def __init__(self) -> None:
         self.sums: NDArray[np.float64] = np.zeros((4, len(GSD_KNOTS), len(ROUGHNESS_KNOTS)))
@@ -62,8 +59,7 @@ class Energies:
         products = [_detail(real).square(), plain.square(), added.square(), plain * added]
         rough = roughness(F.pad(parent, (ROUGHNESS_REACH,) * 4, mode="reflect"))
         inner = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
-        evenness = torch.from_numpy(evenness_at(log2_gsd.double().numpy())).float()[:, None, None, None]
-        counts = shares(rough + evening(rough, evenness), ROUGHNESS_KNOTS)[inner].double()
+        counts = shares(rough, ROUGHNESS_KNOTS)[inner].double()
         gsd = log2_gsd.double().clamp(float(GSD_KNOTS[0]), float(GSD_KNOTS[-1]))
         nearness = shares(gsd[:, None, None, None], GSD_KNOTS)[..., 0, 0].numpy()  # [B, G]
         for index, product in enumerate(products):
@@ -96,7 +92,7 @@ def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, s
         return generate(weights.denoiser, parent, log2_gsd.float(), generator, autocast, steps, carry, table)
 
     count = max(1, crops // BATCH // 2)
-    ones: Table = np.ones_like(energies.sums[0], np.float32)  # no table is not the same: detail is evened out with one
+    ones: Table = np.ones_like(energies.sums[0], np.float32)
     for chained in (False, True):
         table = energies.table() if chained else ones
         sampler = CropSampler(pictures, 2 * side if chained else side, seed)

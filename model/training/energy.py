@@ -36,11 +36,9 @@ MARGIN = 16
 EVENNESS_WEIGHT = 0.6
 """Of the score of energies' logarithms beside all others, which rough places rule: how calm the calm ones are decides how
 clumped a chain becomes."""
-EVENNESS_BELOW = 4.0
-"""Metres per pixel from which on that weight falls, to a quarter at a fourth of them: houses on grass are not even."""
 DIRECTION_WEIGHT = 0.1
 """Of the score of shares of energy by direction beside all others."""
-REACH_WEIGHT = 4.0
+REACH_WEIGHT = 8.0
 """Of what a window's pixels change by, in grey levels, when what lies beyond `REACH` is cut away (`reach`)."""
 REACH = 40
 """Child pixels that training lets it reach: less than the halo of 48, for the worst place counts and this is a mean."""
@@ -107,10 +105,9 @@ def energy_loss(
         # By what the parent holds, never by what the child does: that would shift what the score is least for.
         detail = parent - F.interpolate(F.avg_pool2d(parent, 4), scale_factor=4, mode="nearest")
         weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)
-        even = (log2_gsd - math.log2(EVENNESS_BELOW)) / 2 + 1
     one, other = made[:batch], made[batch:]
     loss = (score * weight).mean() / 10
-    loss = loss + EVENNESS_WEIGHT * (evenness_score(child, one, other) * even.clamp(0.25, 1)).mean()
+    loss = loss + EVENNESS_WEIGHT * evenness_score(child, one, other).mean()
     loss = loss + DIRECTION_WEIGHT * direction_score(child, one, other).mean()
     if adversary is not None:
         loss = loss + adversary.pull(loss, child, made, log2_gsd, generator, whole)
@@ -191,8 +188,9 @@ class Run:
 
 
 def reach(run: Run, inputs: Inputs, residual: Tensor, corner: int) -> Tensor:
-    """By how many grey levels, as a root mean square, pixels change when what lies more than `REACH` from them is cut away on
-    the two sides of a corner (0 to 3). ``residual``: what ``run`` draws for these inputs and, maybe, more after them."""
+    """By how many grey levels pixels change when what lies more than `REACH` from them is cut away on the two sides of a corner
+    (0 to 3): a mean of fourth powers, for the worst places count. ``residual``: what ``run`` draws for these inputs and, maybe,
+    more after them."""
     side, cut, near = residual.shape[2], REACH_CUT, REACH_CUT + REACH
     if side <= near:
         return residual.new_zeros(())
@@ -209,7 +207,7 @@ def reach(run: Run, inputs: Inputs, residual: Tensor, corner: int) -> Tensor:
     top, left = (REACH if corner >> axis & 1 else 0 for axis in (0, 1))
     here = alone[..., top : top + there.shape[2], left : left + there.shape[3]]
     change = (here - there) * RESIDUAL_SCALE * 127.5
-    return (change.square().mean((1, 2, 3)) + 1e-4).sqrt().mean()
+    return (change.pow(4).mean((1, 2, 3)) + 1e-8).pow(0.25).mean()
 
 
 def generate(

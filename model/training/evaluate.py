@@ -84,7 +84,7 @@ class Evaluation:
     def __init__(self, config: EvaluateConfig) -> None:
         self.config = config
         self.compute = choose_compute(config.device)
-        self.world_steps = choose_steps(config.world_steps, self.compute)
+        self.world_steps = choose_steps(config.world_steps)
         pictures, left_out = held_out_pictures(config.imagery)
         images = {picture.name.split("#")[0] for picture in pictures}
         self.references = references(pictures, config.chosen_crops, config.seed)

@@ -1,4 +1,4 @@
-"""Renders the pictures of the README and docs/gallery.md: one place at many zooms, and many places.
+"""Renders the pictures of the README and docs: one place at many zooms, many places, and one resolution told or another.
 
     python -m bench.pictures --out docs/images
 
@@ -15,9 +15,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from model import Planet, open_planet
+from model.enhance import enhance
 from model.grid import ground_resolution, world_size
 
-STRIP = ("Rift valley", 36.2, -2.2)
+STRIP = ("Deccan", 77.0, 14.5)
 PLACES = (
     ("Alps", 7.62, 45.95, 8),
     ("Sahara", 9.3, 24.5, 10),
@@ -29,6 +30,9 @@ PLACES = (
     ("Siberia", 95.0, 62.0, 14),
 )
 """Name, longitude, latitude, zoom: names say where on the globe it is, not what is there."""
+
+GUIDED = ("Sahara", "Alps", "Amazon", "Iowa")
+"""Places of `GALLERY` whose pixels are rendered as 10 m and as 1 m."""
 
 GALLERY = (
     ("Sahara", 9.3, 24.5),
@@ -57,6 +61,20 @@ def view(planet: Planet, longitude: float, latitude: float, zoom: int, side: int
     text = f"{label}  z{zoom}  {unit}/px".strip()
     draw.text((6, side - 18), text, "white", ImageFont.load_default(12), stroke_width=2, stroke_fill="black")
     return picture
+
+
+def guidance(planet: Planet, weights: Path | None, steps: int, zoom: int = 12, side: int = 48) -> Image.Image:
+    """The same parent pixels, `side` of them at `zoom`, in rows: enlarged by bicubic, rendered as 10 m a pixel, as 1 m, and as
+    1 m with other noise."""
+    places = {name: place for name, *place in GALLERY}
+    pictures = []
+    for longitude, latitude in (places[name] for name in GUIDED):
+        x, y = (round(part * world_size(zoom)) for part in _fraction(longitude, latitude))
+        parent = planet.read(zoom, x - side // 2, y - side // 2, side, side)
+        pictures.append(Image.fromarray(parent).resize((4 * side, 4 * side), Image.Resampling.BICUBIC))
+        for gsd, seed in ((10, 0), (1, 0), (1, 1)):
+            pictures.append(Image.fromarray(enhance(parent, 4 * gsd, steps=steps, seed=seed, weights=weights)))
+    return grid(pictures, 4)
 
 
 def _fraction(longitude: float, latitude: float) -> tuple[float, float]:
@@ -91,6 +109,7 @@ def main() -> None:
     grid(strip, 4).save(arguments.out / "strip.png", optimize=True)
     places = [view(planet, lon, lat, zoom, 256, name) for name, lon, lat, zoom in PLACES]
     grid(places, 4).save(arguments.out / "places.png", optimize=True)
+    guidance(planet, arguments.weights, arguments.steps).save(arguments.out / "guidance.png", optimize=True)
     if arguments.gallery:
         for name, longitude, latitude in GALLERY:
             row = [view(planet, longitude, latitude, zoom, 192) for zoom in range(4, 21, 2)]

@@ -100,7 +100,9 @@ def test_held_out_images_are_named_and_left_out() -> None:
     assert len(names) >= 20 and all(name.endswith(".jpg") for name in names)
 
 
-@pytest.mark.parametrize("text", [None, "file,gsd_m\nx.png,abc\n", ",".join(HEADER) + "\nno.png,1,9,9,0,s,local\n"])
+@pytest.mark.parametrize(
+    "text", [None, "file,gsd_m\nx.png,abc\n", ",".join(HEADER) + "\nx.png\n", ",".join(HEADER) + "\nno.png,1,9,9,0,s,local\n"]
+)
 def test_unusable_imagery_is_refused(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         (tmp_path / "manifest.csv").write_text(text)

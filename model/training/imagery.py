@@ -28,6 +28,7 @@ HOLDOUT_LIST = Path(__file__).parent / "holdout.txt"
 COARSE = "nasa-bmng"
 """The source that carries hill shading (no flips or rotations) and Blue Marble's tone (brought to the others')."""
 
+FORMATS = (".jpg", ".jpeg", ".png", ".tif")
 MAX_REDUCTION = 8
 MIRRORED = 3
 """Images of a third of a crop's side are mirrored at their edges until they fill it: sheets of small cells hold most of the
@@ -91,10 +92,11 @@ def load_pictures(folder: Path, holdout: bool = False, min_side: int = 64) -> li
         raise ImageryError(f"{manifest} does not exist; point --imagery at a folder with a manifest.csv.")
     excluded = holdout_names()
     with manifest.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if (row.get("file") in excluded) == holdout]
+        entries = [_entry(manifest, row) for row in csv.DictReader(file)]
+    wanted = [entry for entry in entries if (entry.name in excluded) == holdout and entry.name.lower().endswith(FORMATS)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        read = pool.map(lambda row: _pictures(folder, row, min_side), rows)
-        pictures = [picture for of_row in read for picture in of_row]
+        read = pool.map(lambda entry: _pictures(folder, entry, min_side), wanted)
+        pictures = [picture for of_file in read for picture in of_file]
     if not pictures:
         raise ImageryError(
             f"{manifest} lists no {'held-out' if holdout else 'training'} image of at least {min_side} px a side."
@@ -102,29 +104,42 @@ def load_pictures(folder: Path, holdout: bool = False, min_side: int = 64) -> li
     return pictures
 
 
-def _pictures(folder: Path, row: dict[str, str], min_side: int) -> list[Picture]:
-    """The pictures of one row of the manifest; none if it names no image."""
+@dataclass(frozen=True)
+class _Entry:
+    """One row of a manifest."""
+
+    name: str
+    source: str
+    projection: str
+    gsd: float
+    cell: int
+
+
+def _entry(manifest: Path, row: dict[str, str]) -> _Entry:
     try:
-        name, gsd, cell = row["file"], float(row["gsd_m"]), int(float(row["cell_px"] or 0))
-        source, projection = row["source"], row.get("projection") or ""
-    except (KeyError, ValueError) as error:
+        cell = int(float(row["cell_px"] or 0))
+        return _Entry(row["file"], row["source"], row.get("projection") or "", float(row["gsd_m"]), cell)
+    except (KeyError, TypeError, ValueError) as error:
         raise ImageryError(
-            f"{folder / 'manifest.csv'} has a row that cannot be read ({error}); see the format in docs/training.md."
+            f"{manifest} has a row that cannot be read ({error}); see the format in docs/training.md."
         ) from error
-    if not name.lower().endswith((".jpg", ".jpeg", ".png", ".tif")):
-        return []
-    pixels = _read(folder / name)
-    if source == COARSE:
-        pixels = bridge_contrast(tone_blue_marble(pixels), gsd)
-    if "equirect" in name:
+
+
+def _pictures(folder: Path, entry: _Entry, min_side: int) -> list[Picture]:
+    """The pictures of one file: itself, or the cells of a sheet."""
+    pixels, projection = _read(folder / entry.name), entry.projection
+    if entry.source == COARSE:
+        pixels = bridge_contrast(tone_blue_marble(pixels), entry.gsd)
+    if "equirect" in entry.name:
         projection = "equirectangular"
         height = pixels.shape[0]
         pixels = pixels[height // 6 : -height // 6]  # beyond 60 degrees its pixels are far from square
     pictures = []
-    for index, part in enumerate(_cells(pixels, cell)):
+    for index, part in enumerate(_cells(pixels, entry.cell)):
         if min(part.shape[:2]) >= min_side:
             tensor = torch.from_numpy(np.ascontiguousarray(part.transpose(2, 0, 1)))
-            pictures.append(Picture(f"{name}#{index}" if cell else name, source, projection, gsd, tensor))
+            name = f"{entry.name}#{index}" if entry.cell else entry.name
+            pictures.append(Picture(name, entry.source, projection, entry.gsd, tensor))
     return pictures
 
 

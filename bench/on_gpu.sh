@@ -55,7 +55,8 @@ fi
 echo "== tests of the model on $device"
 # The shared conftest.py is the server's: it needs FastAPI, which a bare machine lacks.
 TEST_DEVICE=$device "$python" -m pytest --noconftest -p no:cacheprovider -q --durations=5 \
-  tests/test_noise.py tests/test_halo.py tests/test_planet.py tests/test_training.py >"$out/tests.log" 2>&1 || failed=1
+  tests/test_noise.py tests/test_halo.py tests/test_planet.py tests/test_training.py tests/test_energy.py \
+  tests/test_critic.py >"$out/tests.log" 2>&1 || failed=1
 tail -n 12 "$out/tests.log"
 
 if [ -n "$training" ]; then

@@ -63,7 +63,7 @@ def view(planet: Planet, longitude: float, latitude: float, zoom: int, side: int
     return picture
 
 
-def guidance(planet: Planet, weights: Path | None, steps: int, zoom: int = 12, side: int = 48) -> Image.Image:
+def guidance(planet: Planet, zoom: int = 12, side: int = 48) -> Image.Image:
     """The same parent pixels, `side` of them at `zoom`, in rows: enlarged by bicubic, rendered as 10 m a pixel, as 1 m, and as
     1 m with other noise."""
     places = {name: place for name, *place in GALLERY}
@@ -73,7 +73,8 @@ def guidance(planet: Planet, weights: Path | None, steps: int, zoom: int = 12, s
         parent = planet.read(zoom, x - side // 2, y - side // 2, side, side)
         pictures.append(Image.fromarray(parent).resize((4 * side, 4 * side), Image.Resampling.BICUBIC))
         for gsd, seed in ((10, 0), (1, 0), (1, 1)):
-            pictures.append(Image.fromarray(enhance(parent, 4 * gsd, steps=steps, seed=seed, weights=weights)))
+            child = enhance(parent, 4 * gsd, steps=planet.steps, seed=seed, weights=planet.weights.path)
+            pictures.append(Image.fromarray(child))
     return grid(pictures, 4)
 
 
@@ -98,7 +99,7 @@ def main() -> None:
     """Renders and writes."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--out", type=Path, default=Path("docs/images"), help="folder of the pictures")
-    options.add_argument("--steps", type=int, default=2, help="sampler steps (default 2, as processors serve)")
+    options.add_argument("--steps", type=int, default=2, help="sampler steps (default 2, as servers do)")
     options.add_argument("--weights", type=Path, help="weights file (default: the one that ships)")
     options.add_argument("--gallery", action="store_true", help="also the strips of docs/gallery.md, zoom 4 to 20")
     arguments = options.parse_args()
@@ -109,7 +110,7 @@ def main() -> None:
     grid(strip, 4).save(arguments.out / "strip.png", optimize=True)
     places = [view(planet, lon, lat, zoom, 256, name) for name, lon, lat, zoom in PLACES]
     grid(places, 4).save(arguments.out / "places.png", optimize=True)
-    guidance(planet, arguments.weights, arguments.steps).save(arguments.out / "guidance.png", optimize=True)
+    guidance(planet).save(arguments.out / "guidance.png", optimize=True)
     if arguments.gallery:
         for name, longitude, latitude in GALLERY:
             row = [view(planet, longitude, latitude, zoom, 192) for zoom in range(4, 21, 2)]

@@ -69,7 +69,7 @@ def evaluate_to_folder(config: EvaluateConfig) -> str:
             raise BadOptionError(f"--part must be one of {', '.join(PARTS)}, not {part}.")
     if config.crops is not None and config.crops < 2:
         raise BadOptionError(f"--crops must be at least 2, not {config.crops}: one half of them is compared with the other.")
-    choose_compute(config.device)  # a wrong one is told before imagery is read
+    choose_compute(config.device)  # a wrong one is told before the bar is drawn
     for steps in (*config.chosen_steps, config.world_steps):
         choose_steps(steps)
     with tqdm(unit="task", desc=str(config.out)) as bar:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.precision import autocasting
+from model.training.loss import normal
 
 WIDTHS = (64, 128, 192, 256)
 """Channels at 1/2, 1/4, 1/8 and 1/16 of the picture's resolution; all but the first have a verdict of their own."""
@@ -124,7 +125,7 @@ class Adversary:
         low, high = JITTER
         size = low + (high - low) * float(torch.rand((), generator=generator, device=generator.device))
         both = torch.cat([true, fake])
-        noise = size * torch.randn(both.shape, generator=generator, device=generator.device).to(both.device)
+        noise = size * normal(both.shape, generator, both.device)
         verdicts = self._judge(torch.cat([both, both + noise]), gsd.repeat(4))
         loss = both.new_zeros(())
         for verdict in verdicts:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,7 @@ from model.precision import autocasting
 from model.sampler import sample, times
 from model.stage import COLOUR_SHARE, enlarge, project, shade, to_bytes, to_unit
 from model.training.critic import Adversary
-from model.training.loss import fade
+from model.training.loss import fade, normal
 from model.training.scores import direction_score, energy_score, evenness_score
 
 MARGIN = 16
@@ -136,15 +136,12 @@ class Inputs:
         wide = F.pad(parent, (LEVEL_REACH,) * 4, mode="reflect")
         level = (distrust * condition_level(wide, LEVEL_REACH, log2_gsd[:, None])).clamp(max=MAX_CONDITION_LEVEL)
         shape = (*parent.shape[:2], 4 * parent.shape[2], 4 * parent.shape[3])
-        doubt, noise = (_normal(size, generator).to(parent.device) for size in (parent.shape, shape))
-        seen, plane = (
-            v.contiguous(memory_format=torch.channels_last) for v in (parent + level * doubt, level / MAX_CONDITION_LEVEL)
-        )
-        return Inputs(parent, seen, plane, noise, log2_gsd)
+        doubt, noise = (normal(size, generator, parent.device) for size in (parent.shape, shape))
+        return Inputs(parent, parent + level * doubt, level / MAX_CONDITION_LEVEL, noise, log2_gsd)
 
     def first(self, count: int) -> Inputs:
         """Those of the first ``count`` pictures."""
-        return Inputs(*(getattr(self, name)[:count] for name in self.__dataclass_fields__))
+        return Inputs(*(getattr(self, field.name)[:count] for field in fields(self)))
 
     def cut(self, rows: slice, columns: slice) -> Inputs:
         """Those of a window, in pixels of the parent."""
@@ -166,10 +163,11 @@ class Run:
         """What the sampler draws, [B, 3, 4h, 4w]. Only its last prediction has gradients: what those before it say, posterior
         means, is taken as it comes."""
         device, last = inputs.parent.device, times(self.steps)[-2]
+        seen, plane = (v.contiguous(memory_format=torch.channels_last) for v in (inputs.seen, inputs.plane))
 
         def predict(z: Tensor, t: float) -> Tensor:
             now = torch.full((len(z),), t, device=device)
-            seen, plane, z = (v.contiguous(memory_format=torch.channels_last) for v in (inputs.seen, inputs.plane, z))
+            z = z.contiguous(memory_format=torch.channels_last)
             with torch.set_grad_enabled(t == last and torch.is_grad_enabled()), autocasting(device, self.autocast):
                 return self.denoiser(z, seen, plane, now, inputs.log2_gsd[:, None]).float()
 
@@ -219,15 +217,10 @@ def generate(
     steps: int,
     carry: float,
     amplitudes: Table | None = None,
-    colour: float = COLOUR_SHARE,
 ) -> Tensor:
     """One stage as `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
     run, inputs = Run(denoiser, autocast, steps, carry), Inputs.draw(parent, log2_gsd, generator)
-    return run.picture(inputs, run.residual(inputs), amplitudes, colour)
-
-
-def _normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=generator, device=generator.device)
+    return run.picture(inputs, run.residual(inputs), amplitudes)
 
 
 def _rounded(image: Tensor) -> Tensor:

@@ -174,6 +174,10 @@ class Candidate:
         """Its size after the reduction."""
         return self.picture.pixels.shape[1:].numel() / self.reduction**2 / 1e6
 
+    def fills(self, size: int) -> bool:
+        """Whether a crop need not be mirrored."""
+        return min(self.picture.pixels.shape[1:]) >= size * self.reduction
+
     def cut(self, size: int, rng: random.Random) -> tuple[Tensor, float]:
         """A crop at random, float [3, size, size] on [-1, 1], and its metres per pixel; smaller pictures are mirrored."""
         pixels = self.picture.reduced(self.reduction)
@@ -213,7 +217,6 @@ class CropSampler(IterableDataset[tuple[Tensor, float, bool]]):
             while reduction <= MAX_REDUCTION and side * MIRRORED >= size * reduction:
                 band = round(math.log2(picture.gsd * reduction))
                 bands.setdefault(band, {}).setdefault(picture.source, []).append(Candidate(picture, reduction))
-                picture.reduced(reduction)  # before workers are forked, which then share it
                 reduction *= 2
         if not bands:
             raise ImageryError(
@@ -239,8 +242,14 @@ class CropSampler(IterableDataset[tuple[Tensor, float, bool]]):
             image, gsd = candidate.cut(self.size, rng)
             if image.std() < 0.015 and rng.random() < 0.8:
                 continue
-            whole = min(candidate.picture.reduced(candidate.reduction).shape[1:]) >= self.size
-            return self._augment(image, candidate.picture.source, rng), math.log2(gsd) + band - lender, band, whole
+            image = self._augment(image, candidate.picture.source, rng)
+            return image, math.log2(gsd) + band - lender, band, candidate.fills(self.size)
+
+    def reduce_all(self) -> None:
+        """Box-average all that crops are cut from now, not when it is first drawn: processes forked afterwards share it."""
+        for group in itertools.chain.from_iterable(self.bands.values()):
+            for candidate in group.candidates:
+                candidate.picture.reduced(candidate.reduction)
 
     def candidate(self, band: int, rng: random.Random) -> Candidate:
         """A picture that reaches a band: a source by its weight, then an image of it."""

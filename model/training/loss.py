@@ -43,9 +43,14 @@ class LossTable:
         return {name(key): round(self.error[key] / max(self.energy[key], 1e-9), 3) for key in sorted(self.error)}
 
 
+def normal(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Gaussian noise on ``device``, drawn where the generator is."""
+    return torch.randn(shape, generator=generator, device=generator.device).to(device)
+
+
 def draw_times(batch: int, generator: torch.Generator) -> Tensor:
     """Noise levels t [B]: logit-normal, shifted to high noise where structure is decided; the first is pure noise."""
-    t = torch.sigmoid(torch.randn(batch, generator=generator, device=generator.device) * 1.2 + 0.4)
+    t = torch.sigmoid(normal((batch,), generator, generator.device) * 1.2 + 0.4)
     t[0] = 1.0
     return t
 
@@ -91,7 +96,7 @@ def flow_loss(
     t = draw_times(batch, generator).to(device)
     level = draw_levels(batch, generator).to(device)[:, None, None, None]
     tt = t[:, None, None, None]
-    noise, doubt = (torch.randn(x.shape, generator=generator, device=generator.device).to(device) for x in (residual, parent))
+    noise, doubt = (normal(x.shape, generator, device) for x in (residual, parent))
     noisy = (1 - tt) * residual + tt * noise
     seen = fade(parent, generator) + level * doubt
     plane = (level / MAX_CONDITION_LEVEL).expand(-1, 1, *parent.shape[2:])

@@ -196,6 +196,8 @@ class Trainer:
 
         def loader(size: int, batch: int) -> Batches:
             sampler = CropSampler(pictures, size, seed)
+            if config.workers:
+                sampler.reduce_all()
             options = {"batch_size": batch, "num_workers": config.workers, "persistent_workers": config.workers > 0}
             return iter(DataLoader(sampler, pin_memory=config.device.startswith("cuda"), **options))  # type: ignore[arg-type]
 

@@ -46,8 +46,8 @@ def train_to_folder(config: TrainConfig) -> str:
     compute = choose_compute(config.device)
     for steps in config.tune:
         choose_steps(steps)
-        if config.crop < TUNE_CROP or config.crop % 32:
-            raise BadOptionError(f"--crop must be a multiple of 32 and at least {TUNE_CROP} with --tune, not {config.crop}.")
+        if config.crop < TUNE_CROP or config.crop % 64:
+            raise BadOptionError(f"--crop must be a multiple of 64 and at least {TUNE_CROP} with --tune, not {config.crop}.")
     device = str(compute.device)
     checkpoint = config.out / "checkpoint.pt"
     if checkpoint.is_file() and not zipfile.is_zipfile(checkpoint):

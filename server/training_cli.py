@@ -19,7 +19,7 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="training time over all resumes; without it --steps decides")] = None,
     steps: Annotated[int, typer.Option(help="optimiser steps over all resumes")] = 20_000,
     batch: Annotated[int, typer.Option(help="crops a step")] = 8,
-    crop: Annotated[int, typer.Option(help="side of a crop, pixels: a multiple of 8")] = 160,
+    crop: Annotated[int, typer.Option(help="side of a crop, pixels: a multiple of 8, with --tune of 64")] = 160,
     learning_rate: Annotated[float, typer.Option(help="its highest value")] = 6e-4,
     seed: Annotated[int, typer.Option(help="of crops, noise and new weights")] = 0,
     workers: Annotated[int, typer.Option(help="processes that cut crops; 0 for none besides this one")] = 0,

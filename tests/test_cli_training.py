@@ -41,6 +41,8 @@ def test_imagery_that_cannot_be_used_is_one_line(run: Run, tmp_path: Path, comma
         (2, ("train", "--critic", "1")),
         (2, ("train", "--tune", "2", "--critic", "-1")),
         (2, ("train", "--tune", "2", "--crop", "72")),
+        (2, ("train", "--tune", "2", "--crop", "128")),
+        (2, ("train", "--tune", "2", "--crop", "224")),
         (2, ("train", "--freeze", "middle")),
         (1, ("train", "--init", str(DEFAULT_WEIGHTS), "--freeze", "centre")),
         (1, ("train", "--device", "abacus")),

@@ -68,7 +68,7 @@ def energy_loss(
     ``generations``: how many stages above the child the sampler makes itself, each of the two samples its own: what a chain
     goes through. They are as they are served, with ``amplitudes`` and a share of their colour; the scored stage is not, or the
     network would learn to make up for both. With none the parents are the true ones, in half of the batches faded (`fade`);
-    with two, S is a multiple of 64 and only a window of half the side is scored. ``adversary`` adds its gradients
+    with two, S is a multiple of 128 and only a window of half the side is scored. ``adversary`` adds its gradients
     (`model.training.critic`), of the crops that are ``whole`` [B]. Returns (loss, score [B], the enlarged parent's score [B],
     ones [B]), so that the log shows the share of the bicubic's score that is left; ``notes`` keeps a running mean of `reach`.
     """

@@ -43,8 +43,9 @@ Batches = Iterator[tuple[Tensor, Tensor, Tensor]]
 SMALL_CROP = 64
 """Side of the small crops that every `SMALL_EVERY`-th step uses: sheets of 64 and 100 px cells fit no larger one."""
 SMALL_EVERY = 6
-TUNE_CROP = 128
-"""Least side of crops to tune on: chains of three stages start from 1/64 of twice that."""
+TUNE_CROP = 192
+"""Least side of crops to tune on, in multiples of 64: chains of three stages start from 1/64 of twice that, which must
+be even and hold what amplitudes look at."""
 TUNE_GENERATIONS = (0, 1, 2, 1, 2)
 """Stages above the scored one that are generated while tuning, in turn: most of a planet's stages have generated parents."""
 

@@ -25,6 +25,7 @@ def train(
     workers: Annotated[int, typer.Option(help="processes that cut crops; 0 for none besides this one")] = 0,
     tune: Annotated[list[int] | None, typer.Option(help="tune for so many sampler steps; may be given several times")] = None,
     critic: Annotated[float, typer.Option(help="with --tune: what a critic counts for beside the score; 0: none")] = 0.0,
+    critic_from: Annotated[Path | None, typer.Option(help="checkpoint of another run, whose critic to start with")] = None,
     freeze: Annotated[
         list[str] | None, typer.Option(help="module that keeps the weights of --init; may be given several times")
     ] = None,
@@ -53,6 +54,7 @@ def train(
             compile=compile,
             tune=tuple(tune or ()),
             critic=critic,
+            critic_from=critic_from,
             freeze=tuple(freeze or ()),
             ema=ema,
             keep_every=keep_every,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from model.errors import WeightsError
 from model.training import critic
 from model.training.critic import Adversary, Critic
 from model.training.train import TrainConfig, Trainer, train
@@ -72,6 +73,12 @@ def test_a_run_with_a_critic_is_resumed_with_it(tmp_path: Path) -> None:
     assert resumed.adversary is not None and resumed.adversary.steps == 2
     saved = torch.load(out / "checkpoint.pt", weights_only=True)["adversary"]["critic"]
     assert all(torch.equal(value.cpu(), saved[name]) for name, value in resumed.adversary.critic.state_dict().items())
+    other = Trainer(TrainConfig(imagery, tmp_path / "other", critic_from=out / "checkpoint.pt", **options))  # type: ignore[arg-type]
+    assert other.adversary is not None and other.adversary.steps == critic.WARM_UP
+    assert all(torch.equal(value.cpu(), saved[name]) for name, value in other.adversary.critic.state_dict().items())
+    for nothing in (out / "ema.safetensors", out / "absent.pt"):
+        with pytest.raises(WeightsError, match="holds no critic"):
+            other.adversary.start_from(nothing)
 
 
 def test_pictures_that_do_not_count_are_not_asked_for_anything() -> None:

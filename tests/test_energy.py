@@ -14,7 +14,7 @@ from torch import Tensor
 from model.sampler import TUNED_CARRY
 from model.training.direction import direction_shares
 from model.training.energy import REACH, Inputs, Run, generate, reach
-from model.training.scores import direction_score, energy_score, evenness_score
+from model.training.scores import direction_score, energy_score, evenness_score, statistics, statistics_score
 from model.training.train import TrainConfig, train
 from model.weights import load_weights
 from tests.test_training import DEVICE, write_imagery
@@ -97,6 +97,40 @@ def test_roughness_that_a_picture_shares_is_not_to_be_drawn_place_by_place() -> 
         (rule(rough(0, 1), *patchy).mean() / rule(rough(0, 1), *true).mean()).item() for rule in (energy_score, evenness_score)
     ]
     assert ratios[1] > 1.2 and ratios[1] - 1 > 5 * abs(ratios[0] - 1)
+
+
+def mean_statistics(image: Tensor) -> dict[str, Tensor]:
+    return {name: values.mean(0) for name, values in statistics(image).items()}
+
+
+def test_statistics_tell_what_they_are_named_after() -> None:
+    noise = 0.1 * torch.randn(8, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    calm, uneven, along = (mean_statistics(image) for image in (noise, texture(1), lines(1, (0.0,))))
+    sparse = mean_statistics(noise * (noise.mean(1, keepdim=True) > 0.12))
+    assert torch.allclose(calm["tails"], torch.full((8,), math.log(3)), atol=0.05) and (sparse["tails"] > 2).all()
+    lights, shadows = (mean_statistics(sign * noise.pow(2)) for sign in (20, -20))
+    assert (lights["skew"] > 0.2).all() and torch.allclose(lights["skew"], -shadows["skew"]) and calm["skew"].abs().max() < 0.05
+    assert (uneven["uneven"] > 2 * calm["uneven"]).all()
+    assert (
+        all(octave.argmax() == 0 and octave[0] > 1 for octave in along["heading"].view(2, 8))
+        and calm["heading"].abs().max() < 0.2
+    )
+    askew = mean_statistics(lines(1, (math.pi / 4,)))
+    assert (along["upright"] > 0.5).all() and (askew["upright"] < -0.5).all()
+    # One place is rough in all octaves, where noise is alike; loud noise is alike to faint noise.
+    assert calm["tied"].abs().max() < 0.2 and (uneven["tied"] > 0.4).all()
+    assert all((values - mean_statistics(2 * noise)[name]).abs().max() < 0.06 for name, values in calm.items())
+
+
+def test_statistics_of_whole_pictures_are_scored_as_a_distribution() -> None:
+    """Draws of the real distribution have the least; upside down in brightness, everywhere alike or all one they have more."""
+    bright = [texture(seed).abs() for seed in range(3)]
+    true = statistics_score(*bright).mean()
+    noise = [0.3 * torch.randn(8, 3, 96, 96, generator=torch.Generator().manual_seed(seed)).abs() for seed in (3, 4)]
+    assert statistics_score(bright[0], -bright[1], -bright[2]).mean() > 1.5 * true
+    assert statistics_score(bright[0], *noise).mean() > 1.5 * true
+    assert statistics_score(bright[0], bright[1], bright[1]).mean() > 1.3 * true
+    assert statistics_score(bright[0], bright[0], bright[0]).abs().max() < 1e-4
 
 
 def test_shares_by_direction_point_along_lines_and_ignore_contrast() -> None:

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import itertools
 import math
+import pickle
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.errors import WeightsError
 from model.precision import autocasting
 from model.training.loss import normal
 
@@ -115,7 +118,7 @@ class Adversary:
         gradient = gradient / scale
         (other,) = torch.autograd.grad(loss, made, retain_graph=True)
         ratio = float((other * share.sign()).norm() / gradient.norm().clamp(min=1e-12))
-        self.ratio = ratio if self.steps == 0 else 0.99 * self.ratio + 0.01 * ratio
+        self.ratio = ratio if self.ratio == 0 else 0.99 * self.ratio + 0.01 * ratio
         self.steps += 1
         size = self.weight * self.ratio * min(1.0, self.steps / WARM_UP)
         term = (made * gradient).sum() * size
@@ -141,6 +144,15 @@ class Adversary:
         x = x.contiguous(memory_format=torch.channels_last)
         with autocasting(x.device, self.autocast):
             return self.critic(x, gsd)  # type: ignore[no-any-return]
+
+    def start_from(self, checkpoint: Path) -> None:
+        """Take the critic of another run, which is heard from the first step on. Raises `WeightsError` if there is none."""
+        try:
+            state = torch.load(checkpoint, map_location="cpu", weights_only=True)["adversary"]["critic"]
+            self.critic.load_state_dict({name: value.float() for name, value in state.items()})
+        except (OSError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
+            raise WeightsError(f"The checkpoint {checkpoint} holds no critic that can be gone on with ({error}).") from error
+        self.steps = WARM_UP
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on."""

@@ -29,7 +29,7 @@ from model.sampler import sample, times
 from model.stage import COLOUR_SHARE, enlarge, project, shade, to_bytes, to_unit
 from model.training.critic import Adversary
 from model.training.loss import fade, normal
-from model.training.scores import direction_score, energy_score, evenness_score
+from model.training.scores import direction_score, energy_score, evenness_score, statistics, statistics_score
 
 MARGIN = 16
 """Child pixels at each border left out of the score, as many as padding and made-up surroundings may show in."""
@@ -38,6 +38,8 @@ EVENNESS_WEIGHT = 0.6
 clumped a chain becomes."""
 DIRECTION_WEIGHT = 0.1
 """Of the score of shares of energy by direction beside all others."""
+STATISTICS_WEIGHT = 0.4
+"""Of the score of statistics of whole pictures beside all others."""
 REACH_WEIGHT = 8.0
 """Of what a window's pixels change by, in grey levels, when what lies beyond `REACH` is cut away (`reach`)."""
 REACH = 40
@@ -50,20 +52,17 @@ chosen afterwards."""
 
 
 def energy_loss(
-    denoiser: Callable[..., Tensor],
+    run: Run,
     child: Tensor,
     log2_gsd: Tensor,
     generator: torch.Generator,
-    autocast: torch.dtype | None,
-    steps: int,
-    carry: float,
     generations: int = 0,
     amplitudes: Table | None = None,
     adversary: Adversary | None = None,
     whole: Tensor | None = None,
     notes: dict[str, float] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Loss of one batch of real crops ``child`` [B, 3, S, S] with their resolutions [B]; S is a multiple of 32.
+    """Loss of one batch of ``run`` on real crops ``child`` [B, 3, S, S] with their resolutions [B]; S is a multiple of 32.
 
     ``generations``: how many stages above the child the sampler makes itself, each of the two samples its own: what a chain
     goes through. They are as they are served, with ``amplitudes`` and a share of their colour; the scored stage is not, or the
@@ -75,7 +74,6 @@ def energy_loss(
     parent = F.avg_pool2d(child, 4)
     batch, draw = child.shape[0], generator.device
     twice = log2_gsd.repeat(2)
-    run = Run(denoiser, autocast, steps, carry)
 
     least, most = (math.log(factor) for factor in LEVELS)
     distrust = torch.rand(batch, 1, 1, 1, generator=generator, device=draw) * (most - least) + least
@@ -109,13 +107,14 @@ def energy_loss(
     loss = (score * weight).mean() / 10
     loss = loss + EVENNESS_WEIGHT * evenness_score(child, one, other).mean()
     loss = loss + DIRECTION_WEIGHT * direction_score(child, one, other).mean()
+    loss = loss + STATISTICS_WEIGHT * statistics_score(child, one, other).mean()
     if adversary is not None:
         loss = loss + adversary.pull(loss, child, made, log2_gsd, generator, whole)
     corner = int(torch.randint(4, (), generator=generator, device=draw))
     far = reach(run, inputs.first(-(-batch // 4)), residual, corner)
     loss = loss + REACH_WEIGHT * far
     if notes is not None:
-        notes["reach"] = 0.98 * notes.get("reach", far.item()) + 0.02 * far.item()
+        _note(notes, {"reach": far.item(), **_gaps(child, one)})
     return loss, score.detach(), ceiling, torch.ones_like(score)
 
 
@@ -221,6 +220,20 @@ def generate(
     """One stage as `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
     run, inputs = Run(denoiser, autocast, steps, carry), Inputs.draw(parent, log2_gsd, generator)
     return run.picture(inputs, run.residual(inputs), amplitudes)
+
+
+def _gaps(real: Tensor, made: Tensor) -> dict[str, float]:
+    """By how much `statistics` of what is made exceed the real ones; of headings, their sizes."""
+    with torch.no_grad():
+        true, found = statistics(real), statistics(made)
+        for both in (true, found):
+            both["heading"] = both["heading"].square().mean(1).sqrt()
+        return {name: float((values - true[name]).mean()) for name, values in found.items()}
+
+
+def _note(notes: dict[str, float], values: dict[str, float]) -> None:
+    for name, value in values.items():
+        notes[name] = 0.98 * notes.get(name, value) + 0.02 * value
 
 
 def _rounded(image: Tensor) -> Tensor:

@@ -2,10 +2,13 @@
 
 Place by place: patches of several sizes of the two newest octaves, for amplitude, spectrum and colour; local energies by
 orientation and octave, for whether texture lies in edges and clusters, as in real pictures, or everywhere, as in noise; their
-logarithms beside the picture's mean, for how evenly it lies; and their shares by direction, for which way it runs.
+logarithms beside the picture's mean, for how evenly it lies; and their shares by direction, for which way it runs. Picture by
+picture: statistics of all of it, for how sparse, how uneven and how directed its texture is.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +25,8 @@ CONTRAST_WEIGHT = 2.0
 """Of the score of energies over 16 px, which sees what single places hide: texture too faint, or too strong, throughout."""
 COLOUR_WEIGHT = 2.0
 """Of differences from grey in patches: faint beside light and dark, but speckles of colour are what the eye sees first."""
+LAGS = (1, 2, 4, 8)
+"""Of the increments whose kurtosis is scored, in pixels."""
 _FAINT = 1 / 127.5
 """Energies of a grey level and less are alike to the eye, and to their logarithms."""
 _TINY = 1e-6
@@ -65,6 +70,53 @@ def direction_score(real: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return _fair_score(*(features(x) for x in (real, one, other)))
 
 
+def statistics_score(real: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """The fair energy score [B] of `statistics` of whole pictures. Arguments as for `energy_score`.
+
+    Place by place a network of finite size hedges: each place is a little too much like the mean of what it could be, which
+    leaves texture that is everywhere alike and runs no way. What that makes of a picture as a whole is seen here.
+    """
+
+    def features(image: Tensor) -> Features:
+        return [(values[..., None, None], (1,), 1.0) for values in statistics(image).values()]
+
+    return _fair_score(*(features(x) for x in (real, one, other)))
+
+
+def statistics(image: Tensor) -> dict[str, Tensor]:
+    """Of pictures [B, 3, S, S] on [-1, 1], S a multiple of 8, each [B, K], after Portilla and Simoncelli 2000.
+
+    - ``tails``: logarithms of the kurtosis of luminance increments by `LAGS`, along the axes and along the diagonals: much for
+      few strong edges, log 3 for noise;
+    - ``skew``: s of luminance in both octaves, as s / (1 + |s|): lights or shadows;
+    - ``uneven``: standard deviation of the logarithms of local energies over 4 and 16 px;
+    - ``tied``: correlation of these between an octave and the next coarser one, for both: whether detail lies where its parent
+      has edges;
+    - ``heading``: mean `direction_shares` of both octaves, which a picture may have, but not all pictures the same;
+    - ``upright``: these along the axes less those along the diagonals: on a grid of pixels, strokes along it come cheapest.
+    """
+    octaves = _octaves(image)
+    quarter = F.avg_pool2d(image, 4)
+    coarser = _oriented(quarter - double(F.avg_pool2d(quarter, 2)))
+    energies = _energies(octaves)
+    logs = (energies + _FAINT).log()
+    by_octave = [(e.mean(1) + _FAINT).log() for e in (energies[:, :4], energies[:, 4:], coarser)]
+    broad = (F.avg_pool2d(energies, 4) + _FAINT).log()
+    grey = image.mean(1) * 127.5
+    # Diagonals of about the same length.
+    steps = [increments.square() for lag in LAGS for increments in (_along(grey, lag), _diagonally(grey, round(lag * 0.71)))]
+    found = {
+        # Rounding's share, as in `model.training.measures`: a flat picture has the kurtosis of noise.
+        "tails": [((s.square().mean(1) + 3 / 36) / (s.mean(1) + 1 / 6).square()).log() for s in steps],
+        "skew": [_bounded_skewness(octave.mean(1).flatten(1) * 127.5) for octave in octaves],
+        "uneven": [log.var((2, 3)).mean(1).add(_TINY).sqrt() for log in (logs, broad)],
+        "tied": [_correlation(a.flatten(1), b.flatten(1)) for a, b in pairwise(by_octave)],
+    }
+    headings = [direction_shares(octave).mean((2, 3)) for octave in octaves]
+    found["upright"] = [(h[:, 0::4] - h[:, 2::4]).mean(1) for h in headings]
+    return {**{name: torch.stack(values, 1) for name, values in found.items()}, "heading": torch.cat(headings, 1)}
+
+
 def _fair_score(real: Features, one: Features, other: Features) -> Tensor:
     total = real[0][0].new_zeros(len(real[0][0]))
     for (x, sizes, weight), (g, _, _), (h, _, _) in zip(real, one, other, strict=True):
@@ -97,6 +149,29 @@ def _oriented(octave: Tensor) -> Tensor:
     middle = padded[..., 1:-1, 1:-1]
     shifted = (padded[..., 1:-1, 2:], padded[..., 2:, 1:-1], padded[..., 2:, 2:], padded[..., 2:, :-2])
     return torch.cat([((middle - other).square() + 1e-5).sqrt() for other in shifted], 1)
+
+
+def _along(grey: Tensor, lag: int) -> Tensor:
+    """Increments of [B, H, W] along both axes, [B, N]."""
+    return torch.cat([(grey[:, lag:] - grey[:, :-lag]).flatten(1), (grey[:, :, lag:] - grey[:, :, :-lag]).flatten(1)], 1)
+
+
+def _diagonally(grey: Tensor, lag: int) -> Tensor:
+    """Increments of [B, H, W] along both diagonals, by ``lag`` rows and columns, [B, N]."""
+    down, up = grey[:, lag:, lag:] - grey[:, :-lag, :-lag], grey[:, :-lag, lag:] - grey[:, lag:, :-lag]
+    return torch.cat([down.flatten(1), up.flatten(1)], 1)
+
+
+def _bounded_skewness(grey: Tensor) -> Tensor:
+    """Of [B, N] by row, in grey levels, on (-1, 1)."""
+    skewness = grey.pow(3).mean(1) / (grey.square().mean(1) + 1).pow(1.5)
+    return skewness / (1 + skewness.abs())
+
+
+def _correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Of [B, N] with [B, N], by row."""
+    a, b = (v - v.mean(1, keepdim=True) for v in (a, b))
+    return (a * b).mean(1) / (a.square().mean(1) * b.square().mean(1) + _TINY).sqrt()
 
 
 def _distance(a: Tensor, b: Tensor, sizes: tuple[int, ...]) -> Tensor:

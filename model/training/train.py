@@ -31,7 +31,7 @@ from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
 from model.training.calibrate import CROPS, calibrate
 from model.training.critic import Adversary
-from model.training.energy import energy_loss
+from model.training.energy import Run, energy_loss
 from model.training.imagery import CropSampler, ImageryError, Picture, load_pictures
 from model.training.loss import LossTable, flow_loss
 from model.training.warm_start import initial_amplitudes, load_initial, modules_named
@@ -56,9 +56,10 @@ class TrainConfig:
 
     ``tune``: numbers of sampler steps that the weights are tuned for by `energy_loss`, one drawn for each batch, so that one
     named twice has twice the share; without any they are trained by `flow_loss`. ``critic``: what a critic's gradients count
-    beside the energy score's (`model.training.critic`; 0: there is none). In the end the amplitudes of tuned weights are
-    measured on ``calibration`` crops (`model.training.calibrate`; 0: not at all). ``freeze``: modules of `Denoiser` that keep
-    the weights of ``init``: the branch at 1/8, ``middle``, decides how far the network reaches, which the halo bounds.
+    beside the energy score's (`model.training.critic`; 0: none): a new one, or that of the checkpoint ``critic_from``.
+    In the end the amplitudes of tuned weights are measured on ``calibration`` crops (`model.training.calibrate`; 0: not at
+    all). ``freeze``: modules of `Denoiser` that keep the weights of ``init``: the branch at 1/8, ``middle``, decides how far
+    the network reaches, which the halo bounds.
     ``keep_every``: steps between copies of the averaged weights that stay, ``ema-STEP.safetensors``, to choose from (0: none).
     """
 
@@ -77,6 +78,7 @@ class TrainConfig:
     compile: bool = False
     tune: tuple[int, ...] = ()
     critic: float = 0.0
+    critic_from: Path | None = None
     freeze: tuple[str, ...] = ()
     calibration: int = CROPS
     log_every: int = 100
@@ -117,6 +119,8 @@ class Trainer:
         )
         with_critic = bool(config.tune and config.critic)
         self.adversary = Adversary(config.critic, config.device, autocast_type(config.device)) if with_critic else None
+        if self.adversary and config.critic_from:
+            self.adversary.start_from(config.critic_from)
         self.checkpoint = config.out / "checkpoint.pt"
         if self.checkpoint.is_file():
             self._resume()
@@ -185,10 +189,9 @@ class Trainer:
             return flow_loss(forward, child, log2_gsd, self.generator, autocast)
         steps = tune[int(torch.randint(len(tune), (), generator=self.generator, device=self.generator.device))]
         generations = self._generations(self.progress.step)
+        run = Run(forward, autocast, steps, TUNED_CARRY)
         above, critic, notes = self.amplitudes, self.adversary, self.notes
-        return energy_loss(
-            forward, child, log2_gsd, self.generator, autocast, steps, TUNED_CARRY, generations, above, critic, whole, notes
-        )
+        return energy_loss(run, child, log2_gsd, self.generator, generations, above, critic, whole, notes)
 
     def _loaders(self, pictures: list[Picture]) -> tuple[Batches, Batches]:
         """Batches of the run's crops, and of those that some steps take instead: small ones, or in tuning large ones."""
@@ -305,6 +308,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=defaults.learning_rate)
     parser.add_argument("--ema", type=float, default=defaults.ema, help="decay of the averaged weights")
     parser.add_argument("--critic", type=float, default=defaults.critic, help="in tuning: weight of a critic beside the score")
+    parser.add_argument("--critic-from", type=Path, help="checkpoint of another run whose critic to start with")
     parser.add_argument("--device", default=defaults.device)
     parser.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler on the CPU)")
     try:

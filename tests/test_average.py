@@ -31,6 +31,13 @@ def test_averages_lie_between_and_have_no_amplitudes(tmp_path: Path) -> None:
         assert torch.allclose(value, state[name] + (not name.startswith("middle.")), atol=0.02), name
     with pytest.raises(WeightsError, match="'nose'"):
         average(first, second, 0.5, out, keep=("nose",))
+    save_weights(first, state, config, said | {TUNED_STEPS: "1 2 10"})
+    save_weights(second, state, config, said | {TUNED_STEPS: "2 4 10"})
+    average(first, second, 0.5, out)
+    assert load_weights(out).metadata[TUNED_STEPS] == "2 10"
+    save_weights(second, state, config, said | {TUNED_STEPS: "4"})
+    with pytest.raises(WeightsError, match="one line of training"):
+        average(first, second, 0.5, out)
     save_weights(second, state, config, {name: text for name, text in said.items() if name != TUNED_STEPS})
     with pytest.raises(WeightsError, match="one line of training"):
         average(first, second, 0.5, out)

@@ -21,11 +21,13 @@ from model.weights import AMPLITUDES, TUNED_STEPS, load_weights, save_weights
 def average(first: Path, second: Path, share: float, out: Path, keep: Sequence[str] = ()) -> None:
     """Writes (1 - ``share``) ``first`` + ``share`` ``second`` to ``out``; modules of `Denoiser` in ``keep`` stay the first's.
 
-    Raises `WeightsError` if they are of different networks, if not both are tuned for the same numbers of steps, or if the
-    network has no such module.
+    It is tuned for the numbers of steps that both are tuned for. Raises `WeightsError` if they are of different networks, if
+    there is no such number and one is tuned, or if the network has no such module.
     """
     one, other = load_weights(first), load_weights(second)
-    if one.denoiser.config != other.denoiser.config or one.metadata.get(TUNED_STEPS) != other.metadata.get(TUNED_STEPS):
+    tuned = [set(weights.metadata.get(TUNED_STEPS, "").split()) for weights in (one, other)]
+    both = sorted(tuned[0] & tuned[1], key=int)
+    if one.denoiser.config != other.denoiser.config or bool(both) != any(tuned):
         raise WeightsError(f"{first} and {second} are not of the same network and tuning; average two of one line of training.")
     left, right = one.denoiser.state_dict(), other.denoiser.state_dict()
     modules_named(one.denoiser, keep)
@@ -34,6 +36,8 @@ def average(first: Path, second: Path, share: float, out: Path, keep: Sequence[s
     recipes = [weights.metadata.get("recipe", "?") for weights in (one, other)]
     kept = f", {' and '.join(keep)} of the first" if keep else ""
     provenance["recipe"] = f"{1 - share:g} x ({recipes[0]}) + {share:g} x ({recipes[1]}){kept}"
+    if both:
+        provenance[TUNED_STEPS] = " ".join(both)
     save_weights(out, state, one.denoiser.config, provenance)
 
 

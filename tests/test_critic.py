@@ -69,7 +69,8 @@ def test_a_run_with_a_critic_is_resumed_with_it(tmp_path: Path) -> None:
     imagery, out = write_imagery(tmp_path), tmp_path / "run"
     weights = load_weights(train(TrainConfig(imagery, out, steps=2, **options)))  # type: ignore[arg-type]
     assert weights.metadata["recipe"].startswith("energy score and critic, 2 steps")
-    resumed = Trainer(TrainConfig(imagery, out, steps=3, **options))  # type: ignore[arg-type]
+    gone = tmp_path / "gone.pt"  # where a run goes on from its own checkpoint, that of another is not asked for
+    resumed = Trainer(TrainConfig(imagery, out, steps=3, critic_from=gone, **options))  # type: ignore[arg-type]
     assert resumed.adversary is not None and resumed.adversary.steps == 2
     saved = torch.load(out / "checkpoint.pt", weights_only=True)["adversary"]["critic"]
     assert all(torch.equal(value.cpu(), saved[name]) for name, value in resumed.adversary.critic.state_dict().items())

@@ -29,7 +29,7 @@ from model.sampler import sample, times
 from model.stage import COLOUR_SHARE, enlarge, project, shade, to_bytes, to_unit
 from model.training.critic import Adversary
 from model.training.loss import fade, normal
-from model.training.scores import direction_score, energy_score, evenness_score, statistics, statistics_score
+from model.training.scores import Statistics, direction_score, energy_score, evenness_score, statistics, statistics_score
 
 MARGIN = 16
 """Child pixels at each border left out of the score, as many as padding and made-up surroundings may show in."""
@@ -69,7 +69,8 @@ def energy_loss(
     network would learn to make up for both. With none the parents are the true ones, in half of the batches faded (`fade`);
     with two, S is a multiple of 128 and only a window of half the side is scored. ``adversary`` adds its gradients
     (`model.training.critic`), of the crops that are ``whole`` [B]. Returns (loss, score [B], the enlarged parent's score [B],
-    ones [B]), so that the log shows the share of the bicubic's score that is left; ``notes`` keeps a running mean of `reach`.
+    ones [B]), so that the log shows the share of the bicubic's score that is left; ``notes`` keeps running
+    means of `reach` and of the gaps between `statistics`.
     """
     parent = F.avg_pool2d(child, 4)
     batch, draw = child.shape[0], generator.device
@@ -107,14 +108,15 @@ def energy_loss(
     loss = (score * weight).mean() / 10
     loss = loss + EVENNESS_WEIGHT * evenness_score(child, one, other).mean()
     loss = loss + DIRECTION_WEIGHT * direction_score(child, one, other).mean()
-    loss = loss + STATISTICS_WEIGHT * statistics_score(child, one, other).mean()
+    found = [statistics(image) for image in (child, one, other)]
+    loss = loss + STATISTICS_WEIGHT * statistics_score(*found).mean()
     if adversary is not None:
         loss = loss + adversary.pull(loss, child, made, log2_gsd, generator, whole)
     corner = int(torch.randint(4, (), generator=generator, device=draw))
     far = reach(run, inputs.first(-(-batch // 4)), residual, corner)
     loss = loss + REACH_WEIGHT * far
     if notes is not None:
-        _note(notes, {"reach": far.item(), **_gaps(child, one)})
+        _note(notes, {"reach": far.item(), **_gaps(*found[:2])})
     return loss, score.detach(), ceiling, torch.ones_like(score)
 
 
@@ -222,13 +224,13 @@ def generate(
     return run.picture(inputs, run.residual(inputs), amplitudes)
 
 
-def _gaps(real: Tensor, made: Tensor) -> dict[str, float]:
-    """By how much `statistics` of what is made exceed the real ones; of headings, their sizes."""
-    with torch.no_grad():
-        true, found = statistics(real), statistics(made)
-        for both in (true, found):
-            both["heading"] = both["heading"].square().mean(1).sqrt()
-        return {name: float((values - true[name]).mean()) for name, values in found.items()}
+def _gaps(real: Statistics, made: Statistics) -> dict[str, float]:
+    """By how much the statistics of what is made exceed the real ones; of headings, which sum to 0, their sizes."""
+
+    def level(name: str, values: Tensor) -> float:
+        return (values.square().mean(1).sqrt() if name == "heading" else values).mean().item()
+
+    return {name: level(name, values) - level(name, real[name]) for name, values in made.items()}
 
 
 def _note(notes: dict[str, float], values: dict[str, float]) -> None:

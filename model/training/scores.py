@@ -33,6 +33,8 @@ _TINY = 1e-6
 
 Features = list[tuple[Tensor, tuple[int, ...], float]]
 """Maps to compare, the sides of the patches to compare them by, and their weights."""
+Statistics = dict[str, Tensor]
+"""What `statistics` finds, each [B, K]."""
 
 
 def energy_score(real: Tensor, one: Tensor, other: Tensor) -> Tensor:
@@ -70,20 +72,20 @@ def direction_score(real: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return _fair_score(*(features(x) for x in (real, one, other)))
 
 
-def statistics_score(real: Tensor, one: Tensor, other: Tensor) -> Tensor:
-    """The fair energy score [B] of `statistics` of whole pictures. Arguments as for `energy_score`.
+def statistics_score(real: Statistics, one: Statistics, other: Statistics) -> Tensor:
+    """The fair energy score [B] of the `statistics` of two samples ``one`` and ``other`` for those of ``real``.
 
     Place by place a network of finite size hedges: each place is a little too much like the mean of what it could be, which
     leaves texture that is everywhere alike and runs no way. What that makes of a picture as a whole is seen here.
     """
 
-    def features(image: Tensor) -> Features:
-        return [(values[..., None, None], (1,), 1.0) for values in statistics(image).values()]
+    def features(found: Statistics) -> Features:
+        return [(values[..., None, None], (1,), 1.0) for values in found.values()]
 
     return _fair_score(*(features(x) for x in (real, one, other)))
 
 
-def statistics(image: Tensor) -> dict[str, Tensor]:
+def statistics(image: Tensor) -> Statistics:
     """Of pictures [B, 3, S, S] on [-1, 1], S a multiple of 8, each [B, K], after Portilla and Simoncelli 2000.
 
     - ``tails``: logarithms of the kurtosis of luminance increments by `LAGS`, along the axes and along the diagonals: much for

@@ -119,11 +119,11 @@ class Trainer:
         )
         with_critic = bool(config.tune and config.critic)
         self.adversary = Adversary(config.critic, config.device, autocast_type(config.device)) if with_critic else None
-        if self.adversary and config.critic_from:
-            self.adversary.start_from(config.critic_from)
         self.checkpoint = config.out / "checkpoint.pt"
         if self.checkpoint.is_file():
             self._resume()
+        elif self.adversary and config.critic_from:
+            self.adversary.start_from(config.critic_from)
         # A resumed run must see new crops and noise, not those of its start.
         self.generator = torch.Generator(config.device).manual_seed(config.seed * 7919 + self.progress.step)
 

@@ -22,7 +22,7 @@ from model.contrast import (
     table_to_text,
 )
 from model.stage import enlarge, project
-from model.training.calibrate import LEAST, MOST, Energies, calibrate
+from model.training.calibrate import CHAIN_GAIN, LEAST, MOST, Energies, calibrate, raised
 from model.training.imagery import load_pictures
 from model.weights import AMPLITUDES, DEFAULT_WEIGHTS, load_weights
 from tests.test_training import write_imagery
@@ -74,6 +74,13 @@ def test_what_is_too_faint_or_too_strong_is_measured(share: float) -> None:
     rough = roughness(F.pad(parent, (ROUGHNESS_REACH,) * 4)).mean().item()
     row, column = (np.abs(knots - value).argmin() for knots, value in ((GSD_KNOTS, 4.0), (ROUGHNESS_KNOTS, rough)))
     assert energies.table()[row, column] == pytest.approx(1 / share, rel=0.03)
+
+
+def test_chains_are_raised_below_the_stages_next_to_the_base_picture() -> None:
+    table = raised(TABLE)
+    fine = GSD_KNOTS <= 6  # 64 m
+    assert np.array_equal(table[~fine], TABLE[~fine])
+    assert np.allclose(table[fine], np.minimum(TABLE[fine] * CHAIN_GAIN, MOST))
 
 
 def test_calibration_adds_a_table_to_the_weights(tmp_path: Path) -> None:

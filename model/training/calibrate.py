@@ -40,6 +40,9 @@ MARGIN = 4
 """Parent pixels at a crop's border that are not counted: the padding shows there."""
 CHAINED_BELOW = 7.5
 """log2 of the metres per pixel below which chains count: coarser stages lie right below the base picture."""
+CHAIN_GAIN = 1.07
+"""Times the amplitudes below `CHAINED_BELOW`. On training crops chains have the contrast of real imagery without it; held-out
+land is rougher, and what each stage lacks of it the next one multiplies (docs/training.md)."""
 LEAST, MOST = 0.3, 1.8
 PRIOR, ROUNDS = 0.05, 4
 """Weight of the neighbouring knots' evidence in each knot's, and how far it is handed on: some have none of their own."""
@@ -109,7 +112,13 @@ def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, s
                 edge = side // 8
                 parent, real = parent[..., edge:-edge, edge:-edge], real[..., 4 * edge : -4 * edge, 4 * edge : -4 * edge]
             energies.add(real, make(parent, log2_gsd, ones), parent, log2_gsd)
-    return energies.table()
+    return raised(energies.table())
+
+
+def raised(table: Table) -> Table:
+    """``table`` with `CHAIN_GAIN` where chains count, no more than `MOST`."""
+    gain = np.where(GSD_KNOTS < CHAINED_BELOW, CHAIN_GAIN, 1.0).astype(np.float32)
+    return np.asarray(np.minimum(table * gain[:, None], MOST), np.float32)
 
 
 def calibrate(

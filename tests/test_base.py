@@ -149,24 +149,34 @@ def test_picture_is_kept_and_taken_from_the_cache(earth: BasePicture, cache_dir:
     assert kept.stat().st_size < 51_000_000
 
 
+@pytest.fixture(scope="module")
+def grey(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BasePicture, Path]:
+    """A grey globe, what is loaded of it, and the file that keeps that."""
+    folder = tmp_path_factory.mktemp("grey")
+    source = _picture(folder / "grey.png", np.full((90, 180, 3), 77, np.uint8))
+    first = load_base(folder / "cache", source)
+    (kept,) = (folder / "cache").iterdir()
+    return source, first, kept
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])
-def test_a_damaged_cached_picture_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str) -> None:
-    source = _picture(tmp_path / "grey.png", np.full((90, 180, 3), 77, np.uint8))
-    first = load_base(tmp_path / "cache", source)
-    (kept,) = (tmp_path / "cache").iterdir()
-    content = kept.read_bytes()
+def test_a_damaged_cached_picture_is_made_anew(
+    grey: tuple[Path, BasePicture, Path], caplog: pytest.LogCaptureFixture, damage: str
+) -> None:
+    source, first, kept = grey
+    cache_dir, content = kept.parent, kept.read_bytes()
     flipped = content[:1_000_000] + bytes([content[1_000_000] ^ 1]) + content[1_000_001:]
     damaged = {"flip": flipped, "cut": content[:-5], "empty": b"", "foreign": b"x" * len(content)}
     kept.write_bytes(damaged[damage])
     with caplog.at_level(logging.WARNING):
-        second = load_base(tmp_path / "cache", source)
+        second = load_base(cache_dir, source)
     assert "damaged" in caplog.text
     assert second.digest == first.digest
     assert np.array_equal(second.pixels, first.pixels)
     caplog.clear()
-    assert load_base(tmp_path / "cache", source).digest == first.digest
+    assert load_base(cache_dir, source).digest == first.digest
     assert not caplog.text
-    assert len(list((tmp_path / "cache").iterdir())) == 1
+    assert len(list(cache_dir.iterdir())) == 1
 
 
 def test_sources_do_not_share_a_cache_file(tmp_path: Path) -> None:

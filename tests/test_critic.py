@@ -15,7 +15,7 @@ from model.training.train import TrainConfig, Trainer, train
 from model.weights import load_weights
 from tests.test_training import DEVICE, write_imagery
 
-PULLS = 60
+PULLS = 24
 
 
 def texture(seed: int) -> Tensor:

@@ -59,9 +59,10 @@ def test_every_window_shows_the_same_pixels(planet: Planet, zoom: int) -> None:
     }
     joined = np.concatenate([np.concatenate([parts[t, 0], parts[t, cut_x]], 1) for t in (0, cut_y)], 0)
     assert np.array_equal(joined, whole)
-    # Shifted and larger, on one and the other by turns.
-    larger = (cold if zoom // 2 % 2 else planet).read(zoom, x - 13, y - 7, width + 29, height + 16)
-    assert np.array_equal(larger[7 : 7 + height, 13 : 13 + width], whole)
+    # Shifted and larger, on both.
+    for other in (cold, planet):
+        larger = other.read(zoom, x - 13, y - 7, width + 29, height + 16)
+        assert np.array_equal(larger[7 : 7 + height, 13 : 13 + width], whole)
 
 
 @pytest.mark.parametrize("zoom", [6, 9, 14])
@@ -89,18 +90,15 @@ def test_a_window_may_be_wider_than_the_world(planet: Planet) -> None:
 
 
 def test_pixels_are_the_means_of_their_descendants(planet: Planet) -> None:
-    """Even zooms: the 4x4 mean two zooms deeper; odd zooms: the 2x2 mean of the next; at 20 random places, within rounding.
-
-    Down to zoom 18 at every other place, to zoom 12 at those between.
-    """
+    """Even zooms: the 4x4 mean two zooms deeper; odd zooms: the 2x2 mean of the next; at 20 random places, within rounding."""
     rng = random.Random(7)
     for place in range(20):
         fx, fy = rng.random(), rng.uniform(0.1, 0.9)
-        for zoom in range(4, 19 if place % 2 else 13):
+        for zoom in range(4, 19):
             depth = 1 if zoom % 2 else 2
             size, times = world_size(zoom), 1 << depth
             x, y, side = int(fx * size), int(fy * size), 6
-            if place % 5:  # mostly in one block: each one that a window cuts, and each of its ancestors, is to be generated
+            if place % 4:  # mostly in one block: each one that a window cuts, and each of its ancestors, is to be generated
                 x, y = x - x % 32 + 8, y - y % 32 + 8
             here = planet.read(zoom, x, y, side, side).astype(np.float64)
             deeper = planet.read(zoom + depth, x * times, y * times, side * times, side * times).astype(np.float64)

@@ -41,8 +41,8 @@ MARGIN = 4
 CHAINED_BELOW = 7.5
 """log2 of the metres per pixel below which chains count: coarser stages lie right below the base picture."""
 CHAIN_GAIN = 1.07
-"""Times the amplitudes below `CHAINED_BELOW`. On training crops chains have the contrast of real imagery without it; held-out
-land is rougher, and what each stage lacks of it the next one multiplies (docs/training.md)."""
+"""Times the amplitudes at knots below `CHAINED_BELOW`. On training crops chains have the contrast of real imagery without it;
+held-out land is rougher, and what each stage lacks of it the next one multiplies (docs/training.md)."""
 LEAST, MOST = 0.3, 1.8
 PRIOR, ROUNDS = 0.05, 4
 """Weight of the neighbouring knots' evidence in each knot's, and how far it is handed on: some have none of their own."""
@@ -85,7 +85,7 @@ def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, s
     """The amplitudes of ``weights`` at ``steps`` on ``crops`` crops of ``side`` px of ``pictures``, images trained on.
 
     Half of the crops have their true parents. Of the other half those finer than `CHAINED_BELOW` have parents that were
-    generated, with the amplitudes that the first half asks for, as in a chain.
+    generated, with the amplitudes that the first half asks for, as in a chain. What comes out is `raised`.
     """
     generator, energies = torch.Generator().manual_seed(seed), Energies()
     autocast = autocast_type("cpu")

@@ -141,6 +141,8 @@ def test_on_a_phone(page: Page) -> None:
 def test_attribution_says_synthetic(page: Page) -> None:
     """The map's own attribution tells every visitor that no place on it is real."""
     page.open("#2/20/10")
-    text = page.chrome.find_element("css selector", ".maplibregl-ctrl-attrib-inner").text
+    # It is empty until the map has its source.
+    attribution = page.chrome.find_element("css selector", ".maplibregl-ctrl-attrib-inner")
+    text: str = wait_for(lambda: attribution.text, 20, "the attribution")
     assert "synthetic" in text.lower()
     assert "no record of any real place" in text

@@ -19,7 +19,7 @@ def double(image: Tensor) -> Tensor:
     return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-RECIPE = 6
+RECIPE = 7
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
 _SMOOTH_ROUNDS = 2
@@ -29,18 +29,28 @@ would have only such descendants, a square without texture that grows with every
 than nearly white: a smaller share of what is below costs contrast."""
 
 COLOUR_SHARE = 0.5
-"""How much of a residual's differences from grey is kept. What the network makes up of colour does not hang together with what
-it makes up of light and dark, and shows as speckles on snow, rock and coasts; no measure misses the rest."""
+"""How much of a residual's differences from grey is kept where the parent is grey. What the network makes up of colour does not
+hang together with what it makes up of light and dark, and shows as speckles on snow, rock and coasts."""
+_GREY, _COLOURED = 0.15, 0.4
+"""Saturations, (max - min) / mean of the channels, up to which a parent is grey, and from which on all colour is kept."""
 
 
-def scale_colour(image: Tensor, share: float) -> Tensor:
-    """``image`` [B, 3, H, W] with its differences from grey times ``share``."""
+def colour_share(upper: Tensor) -> Tensor:
+    """Share [B, 1, H, W] of a residual's colour that is kept over ``upper`` [B, 3, H, W] on [-1, 1]."""
+    light = (upper + 1).clamp(min=0) + 0.05
+    saturation = (light.amax(1, keepdim=True) - light.amin(1, keepdim=True)) / light.mean(1, keepdim=True)
+    return COLOUR_SHARE + (1 - COLOUR_SHARE) * ((saturation - _GREY) / (_COLOURED - _GREY)).clamp(0, 1)
+
+
+def scale_colour(image: Tensor, share: float | Tensor) -> Tensor:
+    """``image`` [B, 3, H, W] with its differences from grey times ``share`` (a number, or [B, 1, H, W])."""
     grey = image.mean(1, keepdim=True)
     return grey + share * (image - grey)
 
 
-def shade(residual: Tensor, upper: Tensor, colour: float = COLOUR_SHARE) -> Tensor:
-    """``residual`` over ``upper``, both [B, 3, H, W], ``upper`` on [-1, 1], with ``colour`` of its differences from grey.
+def shade(residual: Tensor, upper: Tensor, colour: float | None = None) -> Tensor:
+    """``residual`` over ``upper``, both [B, 3, H, W], ``upper`` on [-1, 1], with ``colour`` of its differences from grey (None:
+    `colour_share`).
 
     What it takes from all channels alike is taken from each by what it has, as shadow does. Taken alike, it would leave the
     strongest channel alone: sand turned red and woods neon green within a few stages.
@@ -48,7 +58,8 @@ def shade(residual: Tensor, upper: Tensor, colour: float = COLOUR_SHARE) -> Tens
     grey = residual.mean(1, keepdim=True)
     light = (upper + 1).clamp(min=0) + 0.05
     own = light / light.mean(1, keepdim=True)
-    return scale_colour(residual, colour) + grey.clamp(max=0) * (own - 1)
+    share = colour_share(upper) if colour is None else colour
+    return scale_colour(residual, share) + grey.clamp(max=0) * (own - 1)
 
 
 def project(image: Tensor, parent: Tensor) -> Tensor:

@@ -76,11 +76,10 @@ def test_what_is_too_faint_or_too_strong_is_measured(share: float) -> None:
     assert energies.table()[row, column] == pytest.approx(1 / share, rel=0.03)
 
 
-def test_chains_are_raised_below_the_stages_next_to_the_base_picture() -> None:
+def test_chains_are_raised_most_where_they_lack_most_and_never_beyond_the_bound() -> None:
     table = raised(TABLE)
-    fine = GSD_KNOTS <= 6  # 64 m
-    assert np.array_equal(table[~fine], TABLE[~fine])
-    assert np.allclose(table[fine], np.minimum(TABLE[fine] * CHAIN_GAIN, MOST))
+    assert np.allclose(table, np.minimum(TABLE * CHAIN_GAIN[:, None], MOST))
+    assert CHAIN_GAIN.argmax() == np.flatnonzero(GSD_KNOTS == 6)[0] and CHAIN_GAIN.min() > 1  # 64 m
 
 
 def test_calibration_adds_a_table_to_the_weights(tmp_path: Path) -> None:

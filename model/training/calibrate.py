@@ -40,9 +40,9 @@ MARGIN = 4
 """Parent pixels at a crop's border that are not counted: the padding shows there."""
 CHAINED_BELOW = 7.5
 """log2 of the metres per pixel below which chains count: coarser stages lie right below the base picture."""
-CHAIN_GAIN = 1.07
-"""Times the amplitudes at knots below `CHAINED_BELOW`. On training crops chains have the contrast of real imagery without it;
-held-out land is rougher, and what each stage lacks of it the next one multiplies (docs/training.md)."""
+CHAIN_GAIN = np.array([1.12, 1.12, 1.12, 1.12, 1.25, 1.25, 1.06, 1.06], np.float32)
+"""Times the amplitudes, by `GSD_KNOTS`. On training crops chains have the contrast of real imagery without it; held-out land is
+rougher, and what each stage lacks of it the next one multiplies (docs/training.md)."""
 LEAST, MOST = 0.3, 1.8
 PRIOR, ROUNDS = 0.05, 4
 """Weight of the neighbouring knots' evidence in each knot's, and how far it is handed on: some have none of their own."""
@@ -116,9 +116,8 @@ def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, s
 
 
 def raised(table: Table) -> Table:
-    """``table`` with `CHAIN_GAIN` where chains count, no more than `MOST`."""
-    gain = np.where(GSD_KNOTS < CHAINED_BELOW, CHAIN_GAIN, 1.0).astype(np.float32)
-    return np.asarray(np.minimum(table * gain[:, None], MOST), np.float32)
+    """``table`` with `CHAIN_GAIN`, no more than `MOST`."""
+    return np.asarray(np.minimum(table * CHAIN_GAIN[:, None], MOST), np.float32)
 
 
 def calibrate(

@@ -85,29 +85,29 @@ class Adversary:
 
     def pull(
         self,
-        loss: Tensor,
+        own: Tensor,
         real: Tensor,
         made: Tensor,
         log2_gsd: Tensor,
         generator: torch.Generator,
         counts: Tensor | None = None,
     ) -> Tensor:
-        """A term of value 0 to add to ``loss``, whose gradients lead ``made`` to where the critic takes it for real.
+        """Gradients that lead ``made`` to where the critic takes it for real, to be added to those of a loss, ``own``.
 
-        ``made`` [N B, 3, S, S]: N generated pictures of each of ``real`` [B, 3, S, S], with gradients. The term's gradient is
-        ``weight`` times the size of that of ``loss``, by a running mean; less in the first steps (`WARM_UP`). The critic takes
-        a step of its own first. ``counts`` [B]: 0 for pictures that have no say. A mirrored crop is symmetric, as no picture
-        of noise can be: a critic would see nothing else.
+        ``made`` [N B, 3, S, S], like ``own``: N generated pictures of each of ``real`` [B, 3, S, S]. The gradients are
+        ``weight`` times the size of ``own``, by a running mean; less in the first steps (`WARM_UP`). The critic takes a step of
+        its own first. ``counts`` [B]: 0 for pictures that have no say. A mirrored crop is symmetric, as no picture of noise can
+        be: a critic would see nothing else.
         """
         times = len(made) // len(real)
         counts = torch.ones_like(log2_gsd) if counts is None else counts
         if not counts.any():
-            return made.new_zeros(())
+            return torch.zeros_like(made)
         share = (counts / counts.mean()).repeat(times)[:, None, None, None]
         contrast = real.std((2, 3), keepdim=True).mean(1, keepdim=True) + _FLOOR
         mean = real.mean((2, 3), keepdim=True)
         many, scale, middle, gsd = (v.repeat(times, *[1] * (v.dim() - 1)) for v in (real, contrast, mean, log2_gsd))
-        true, fake = (many - middle) / scale, (made.detach() - middle) / scale
+        true, fake = (many - middle) / scale, (made - middle) / scale
         self._learn(true, fake, gsd, share, generator)
         fake.requires_grad_(True)
         with torch.no_grad():
@@ -116,13 +116,10 @@ class Adversary:
         against = torch.stack([(share * F.softplus(reals - fakes)).mean() for fakes, reals in pairs]).sum()
         (gradient,) = torch.autograd.grad(against, fake)
         gradient = gradient / scale
-        (other,) = torch.autograd.grad(loss, made, retain_graph=True)
-        ratio = float((other * share.sign()).norm() / gradient.norm().clamp(min=1e-12))
+        ratio = float((own * share.sign()).norm() / gradient.norm().clamp(min=1e-12))
         self.ratio = ratio if self.ratio == 0 else 0.99 * self.ratio + 0.01 * ratio
         self.steps += 1
-        size = self.weight * self.ratio * min(1.0, self.steps / WARM_UP)
-        term = (made * gradient).sum() * size
-        return term - term.detach()
+        return gradient * (self.weight * self.ratio * min(1.0, self.steps / WARM_UP))
 
     def _learn(self, true: Tensor, fake: Tensor, gsd: Tensor, share: Tensor, generator: torch.Generator) -> None:
         low, high = JITTER
@@ -130,12 +127,13 @@ class Adversary:
         both = torch.cat([true, fake])
         noise = size * normal(both.shape, generator, both.device)
         verdicts = self._judge(torch.cat([both, both + noise]), gsd.repeat(4))
-        loss = both.new_zeros(())
+        loss, gap = both.new_zeros(()), both.new_zeros(())
         for verdict in verdicts:
             real, made, real_near, made_near = verdict.chunk(4)
             steep = (real - real_near).square() + (made - made_near).square()
             loss = loss + (share * (F.softplus(made - real) + PENALTY / size**2 * steep)).mean()
-            self.gap = 0.99 * self.gap + 0.01 * float((share * (real - made)).detach().mean()) / len(verdicts)
+            gap += (share * (real - made)).detach().mean() / len(verdicts)
+        self.gap = 0.99 * self.gap + 0.01 * float(gap)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()

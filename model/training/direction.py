@@ -8,6 +8,7 @@ the texture models of Portilla and Simoncelli 2000).
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -30,14 +31,15 @@ def direction_shares(octave: Tensor) -> Tensor:
     [B, `DIRECTIONS`, h', w'], for every window of `WINDOW` px at every half of it that filters can see wholly. All 0 where no
     direction is preferred. h and w are at least 2 `REACH` + `WINDOW`."""
     grey = octave.mean(1, keepdim=True)
-    filters = _filters().to(grey)
+    filters = _filters(grey.device)
     seen = F.conv2d(grey, filters, stride=2).square()
     energies = F.avg_pool2d(seen[:, :DIRECTIONS] + seen[:, DIRECTIONS:], WINDOW // 2, stride=WINDOW // 4)
     shares = (energies + _FAINT).log()
     return shares - shares.mean(1, keepdim=True)
 
 
-def _filters() -> Tensor:
+@cache
+def _filters(device: torch.device) -> Tensor:
     """Lines, then edges, in every direction: [2 `DIRECTIONS`, 1, side, side], each of norm 1."""
     span = torch.arange(-REACH, REACH + 1.0)
     y, x = torch.meshgrid(span, span, indexing="ij")
@@ -46,4 +48,4 @@ def _filters() -> Tensor:
     bell = (-(along**2) / (2 * ALONG**2) - across**2 / 2).exp()
     lines, edges = bell * (1 - across**2), bell * across
     filters = torch.cat([lines - lines.mean((1, 2), keepdim=True), edges])[:, None]
-    return filters / filters.square().sum((2, 3), keepdim=True).sqrt()
+    return (filters / filters.square().sum((2, 3), keepdim=True).sqrt()).to(device)

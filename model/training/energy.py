@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE
 from model.guidance import LEVEL_REACH, condition_level
 from model.precision import autocasting
 from model.sampler import sample, times
-from model.stage import COLOUR_SHARE, enlarge, project, shade, to_bytes, to_unit
+from model.stage import enlarge, project, shade, to_bytes, to_unit
 from model.training.critic import Adversary
 from model.training.loss import fade, normal
 from model.training.scores import Statistics, direction_score, energy_score, evenness_score, statistics, statistics_score
@@ -46,6 +47,8 @@ REACH = 40
 """Child pixels that training lets it reach: less than the halo of 48, for the worst place counts and this is a mean."""
 REACH_CUT = 64
 """Child pixels that are cut away."""
+REACH_EVERY = 16
+"""Pictures of a batch for each whose reach is looked at."""
 LEVELS = (0.4, 2.0)
 """Range of factors by which the noise that parents carry is less or more than it is when served: what serves best can then be
 chosen afterwards."""
@@ -98,26 +101,47 @@ def energy_loss(
     residual = run.residual(inputs)
     pictures = run.picture(inputs, residual, colour=1.0), enlarge(parent), child
     made, upper, child = (image[..., MARGIN:-MARGIN, MARGIN:-MARGIN] for image in pictures)
-    score = energy_score(child, made[:batch], made[batch:])
-    with torch.no_grad():
-        ceiling = energy_score(child, upper, upper)
-        # By what the parent holds, never by what the child does: that would shift what the score is least for.
-        detail = parent - F.interpolate(F.avg_pool2d(parent, 4), scale_factor=4, mode="nearest")
-        weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)
-    one, other = made[:batch], made[batch:]
+    # By what the parent holds, never by what the child does: that would shift what the score is least for.
+    detail = parent - F.interpolate(F.avg_pool2d(parent, 4), scale_factor=4, mode="nearest")
+    weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)
+    loss, score, ceiling, gaps = run.judge(child, upper, made[:batch], made[batch:], weight)
+    (wanted,) = torch.autograd.grad(loss, made)
+    score, ceiling, gaps = score.detach(), ceiling.detach(), {name: gap.detach() for name, gap in gaps.items()}
+    if adversary is not None:
+        wanted = wanted + adversary.pull(wanted, child, made.detach(), log2_gsd, generator, whole)
+    corner = int(torch.randint(4, (), generator=generator, device=draw))
+    far = reach(run, inputs.first(-(-batch // REACH_EVERY)), corner)
+    if notes is not None:
+        _note(notes, {"reach": far.detach(), **gaps})
+    pulled = (made * wanted).sum()  # of the wanted gradients
+    loss = loss.detach() + pulled - pulled.detach() + REACH_WEIGHT * far
+    return loss, score, ceiling, torch.ones_like(score)
+
+
+Judged = tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]
+"""What `judge` returns."""
+
+
+def judge(child: Tensor, upper: Tensor, one: Tensor, other: Tensor, weight: Tensor) -> Judged:
+    """All scores of two samples ``one`` and ``other`` for ``child``, all [B, 3, S, S]: (their sum, the energy score [B], that
+    of ``upper``, the enlarged parent, [B], gaps between `statistics`). ``weight`` [B]: of the energy score."""
+    score = energy_score(child, one, other)
     loss = (score * weight).mean() / 10
     loss = loss + EVENNESS_WEIGHT * evenness_score(child, one, other).mean()
     loss = loss + DIRECTION_WEIGHT * direction_score(child, one, other).mean()
     found = [statistics(image) for image in (child, one, other)]
     loss = loss + STATISTICS_WEIGHT * statistics_score(*found).mean()
-    if adversary is not None:
-        loss = loss + adversary.pull(loss, child, made, log2_gsd, generator, whole)
-    corner = int(torch.randint(4, (), generator=generator, device=draw))
-    far = reach(run, inputs.first(-(-batch // 4)), residual, corner)
-    loss = loss + REACH_WEIGHT * far
-    if notes is not None:
-        _note(notes, {"reach": far.item(), **_gaps(*found[:2])})
-    return loss, score.detach(), ceiling, torch.ones_like(score)
+    with torch.no_grad():
+        return loss, score.detach(), energy_score(child, upper, upper), _gaps(*found[:2])
+
+
+def captured_judge(batch: int, side: int, device: str) -> Callable[..., Judged]:
+    """`judge` for ``batch`` crops of ``side`` px as a CUDA graph: it is thousands of small kernels, which take longer to launch
+    than to run."""
+    shape = (batch, 3, side - 2 * MARGIN, side - 2 * MARGIN)
+    pictures = [torch.rand(shape, device=device, requires_grad=sampled) for sampled in (False, False, True, True)]
+    captured = torch.cuda.make_graphed_callables(judge, (*pictures, torch.ones(batch, device=device)))
+    return cast(Callable[..., Judged], captured)
 
 
 @dataclass(frozen=True)
@@ -153,12 +177,13 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Run:
-    """A denoiser and its sampler's ``steps``."""
+    """A denoiser and its sampler's ``steps``; ``judge``: of what it draws, as it is or captured (`captured_judge`)."""
 
     denoiser: Callable[..., Tensor]
     autocast: torch.dtype | None
     steps: int
     carry: float
+    judge: Callable[..., Judged] = judge
 
     def residual(self, inputs: Inputs) -> Tensor:
         """What the sampler draws, [B, 3, 4h, 4w]. Only its last prediction has gradients: what those before it say, posterior
@@ -174,9 +199,7 @@ class Run:
 
         return sample(predict, inputs.noise, self.steps, self.carry)
 
-    def picture(
-        self, inputs: Inputs, residual: Tensor, amplitudes: Table | None = None, colour: float = COLOUR_SHARE
-    ) -> Tensor:
+    def picture(self, inputs: Inputs, residual: Tensor, amplitudes: Table | None = None, colour: float | None = None) -> Tensor:
         """The child [B, 3, 4h, 4w] on [-1, 1]; ``colour``: the share of it that is kept (`model.stage.shade`)."""
         parent = inputs.parent
         if amplitudes is not None:
@@ -186,27 +209,28 @@ class Run:
         return project(upper + RESIDUAL_SCALE * shade(residual, upper, colour), parent)
 
 
-def reach(run: Run, inputs: Inputs, residual: Tensor, corner: int) -> Tensor:
+def reach(run: Run, inputs: Inputs, corner: int) -> Tensor:
     """By how many grey levels pixels change when what lies more than `REACH` from them is cut away on the two sides of a corner
-    (0 to 3): a mean of fourth powers, for the worst places count. ``residual``: what ``run`` draws for these inputs and, maybe,
-    more after them."""
-    side, cut, near = residual.shape[2], REACH_CUT, REACH_CUT + REACH
+    (0 to 3): a mean of fourth powers, for the worst places count. In float32: in bf16 the windows' sizes change the rounding by
+    fifty times as much."""
+    side, cut, near = 4 * inputs.parent.shape[2], REACH_CUT, REACH_CUT + REACH
     if side <= near:
-        return residual.new_zeros(())
+        return inputs.parent.new_zeros(())
+    exact = replace(run, autocast=None)
 
     def kept(start: int) -> tuple[slice, slice]:
         rows, columns = (slice(start, side) if corner >> axis & 1 else slice(0, side - start) for axis in (0, 1))
         return rows, columns
 
     rows, columns = kept(cut)
-    alone = run.residual(inputs.cut(slice(rows.start // 4, rows.stop // 4), slice(columns.start // 4, columns.stop // 4)))
+    alone = exact.residual(inputs.cut(slice(rows.start // 4, rows.stop // 4), slice(columns.start // 4, columns.stop // 4)))
     # Of both, what has all that it may see in the window.
     rows, columns = kept(near)
-    there = residual[: len(alone), :, rows, columns]
+    there = exact.residual(inputs)[..., rows, columns]
     top, left = (REACH if corner >> axis & 1 else 0 for axis in (0, 1))
     here = alone[..., top : top + there.shape[2], left : left + there.shape[3]]
     change = (here - there) * RESIDUAL_SCALE * 127.5
-    return (change.pow(4).mean((1, 2, 3)) + 1e-8).pow(0.25).mean()
+    return (change.pow(4).mean((1, 2, 3)) + 1e-12).pow(0.25).mean()
 
 
 def generate(
@@ -224,17 +248,17 @@ def generate(
     return run.picture(inputs, run.residual(inputs), amplitudes)
 
 
-def _gaps(real: Statistics, made: Statistics) -> dict[str, float]:
+def _gaps(real: Statistics, made: Statistics) -> dict[str, Tensor]:
     """By how much the statistics of what is made exceed the real ones; of headings, which sum to 0, their sizes."""
 
-    def level(name: str, values: Tensor) -> float:
-        return (values.square().mean(1).sqrt() if name == "heading" else values).mean().item()
+    def level(name: str, values: Tensor) -> Tensor:
+        return (values.square().mean(1).sqrt() if name == "heading" else values).mean()
 
     return {name: level(name, values) - level(name, real[name]) for name, values in made.items()}
 
 
-def _note(notes: dict[str, float], values: dict[str, float]) -> None:
-    for name, value in values.items():
+def _note(notes: dict[str, float], values: dict[str, Tensor]) -> None:
+    for name, value in zip(values, torch.stack(list(values.values())).tolist(), strict=True):
         notes[name] = 0.98 * notes.get(name, value) + 0.02 * value
 
 

@@ -31,7 +31,7 @@ from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
 from model.training.calibrate import CROPS, calibrate
 from model.training.critic import Adversary
-from model.training.energy import Run, energy_loss
+from model.training.energy import Run, captured_judge, energy_loss, judge
 from model.training.imagery import CropSampler, ImageryError, Picture, load_pictures
 from model.training.loss import LossTable, flow_loss
 from model.training.warm_start import initial_amplitudes, load_initial, modules_named
@@ -102,6 +102,8 @@ class Trainer:
         self.progress = Progress()
         self.table = LossTable()
         self.notes: dict[str, float] = {}
+        captured = config.compile and config.tune and config.device.startswith("cuda")
+        self.judge = captured_judge(config.batch, config.crop, config.device) if captured else judge
         torch.manual_seed(config.seed)
         self.denoiser = Denoiser(DenoiserConfig()).to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.started_from = "random initialisation"
@@ -131,7 +133,8 @@ class Trainer:
         """Train, log and checkpoint; returns the path of the EMA weights. Raises `ImageryError` for unusable imagery."""
         config = self.config
         config.out.mkdir(parents=True, exist_ok=True)
-        forward = torch.compile(self.denoiser) if config.compile else self.denoiser
+        # A chain's stages come in too many sizes.
+        forward = torch.compile(self.denoiser) if config.compile and not config.tune else self.denoiser
         torch.backends.cudnn.benchmark = True  # few shapes, each met thousands of times
         autocast = autocast_type(config.device)
         pictures = load_pictures(config.imagery)
@@ -146,7 +149,7 @@ class Trainer:
             rate = self._rate(self._spent() / total)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            child, log2_gsd, whole = (v.float().to(config.device, non_blocking=True) for v in batch)
+            child, log2_gsd, whole = (v.to(config.device, non_blocking=True).float() for v in batch)
             loss, error, energy, t = self._loss(forward, child, log2_gsd, whole, autocast)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -189,7 +192,7 @@ class Trainer:
             return flow_loss(forward, child, log2_gsd, self.generator, autocast)
         steps = tune[int(torch.randint(len(tune), (), generator=self.generator, device=self.generator.device))]
         generations = self._generations(self.progress.step)
-        run = Run(forward, autocast, steps, TUNED_CARRY)
+        run = Run(forward, autocast, steps, TUNED_CARRY, self.judge)
         above, critic, notes = self.amplitudes, self.adversary, self.notes
         return energy_loss(run, child, log2_gsd, self.generator, generations, above, critic, whole, notes)
 

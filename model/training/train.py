@@ -313,7 +313,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--critic", type=float, default=defaults.critic, help="in tuning: weight of a critic beside the score")
     parser.add_argument("--critic-from", type=Path, help="checkpoint of another run whose critic to start with")
     parser.add_argument("--device", default=defaults.device)
-    parser.add_argument("--compile", action="store_true", help="use torch.compile (needs a C++ compiler on the CPU)")
+    parser.add_argument("--compile", action="store_true", help="use torch.compile; in tuning on a GPU, a CUDA graph")
     try:
         path = train(TrainConfig(**vars(parser.parse_args(arguments))))
     except (ImageryError, WeightsError) as error:

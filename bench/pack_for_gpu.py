@@ -3,6 +3,9 @@
 A lent GPU machine may reach no network and take only so many bytes with the working tree. The share is balanced over
 sources and octaves of ground resolution until `--mib` is reached. Held-out images stay behind: weights are evaluated at
 home, where that costs no lease.
+
+What is more than a lease takes at a time goes in parts: with `--part-mib 60` files are spread over .gpu/part-1, .gpu/part-2
+and so on, to be carried one by one and put together there: cp -r .gpu/part-*/. .gpu/
 """
 
 from __future__ import annotations
@@ -43,11 +46,28 @@ def share_of(rows: list[dict[str, str]], imagery: Path, limit: int) -> list[dict
     return chosen
 
 
+def spread(limit: int) -> None:
+    """Moves the files below .gpu/, the largest first, into the first of .gpu/part-1, .gpu/part-2, ... that has room."""
+    files = [path for path in TARGET.rglob("*") if path.is_file() and path.name != ".gitignore"]
+    taken: list[int] = []
+    for path in sorted(files, key=lambda path: path.stat().st_size, reverse=True):
+        size = path.stat().st_size
+        part = next((index for index, used in enumerate(taken) if used + size <= limit), len(taken))
+        if part == len(taken):
+            taken.append(0)
+        taken[part] += size
+        target = TARGET / f"part-{part + 1}" / path.relative_to(TARGET)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.rename(target)
+    shutil.rmtree(TARGET / "imagery", ignore_errors=True)
+
+
 def main() -> None:
     """Fills .gpu/ anew and says how large it is."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--imagery", type=Path, help="folder with a manifest.csv; without it none is packed")
     options.add_argument("--mib", type=float, default=36, help="MiB of imagery at most (default 36)")
+    options.add_argument("--part-mib", type=float, help="spread all files over folders of at most so many MiB")
     arguments = options.parse_args()
     shutil.rmtree(TARGET, ignore_errors=True)
     TARGET.mkdir()
@@ -69,6 +89,8 @@ def main() -> None:
             writer.writeheader()
             writer.writerows(chosen)
         print(f"{len(chosen)} of {len(rows)} images")
+    if arguments.part_mib is not None:
+        spread(round(arguments.part_mib * 2**20))
     size = sum(path.stat().st_size for path in TARGET.rglob("*") if path.is_file())
     print(f"{TARGET}/ holds {size / 2**20:.1f} MiB")
 

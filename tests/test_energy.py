@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.sampler import TUNED_CARRY
 from model.training.direction import direction_shares
-from model.training.energy import REACH, Inputs, Run, generate, reach
+from model.training.energy import MARGIN, REACH, Inputs, Run, captured_judge, generate, judge, reach
 from model.training.scores import direction_score, energy_score, evenness_score, statistics, statistics_score
 from model.training.train import TrainConfig, train
 from model.weights import load_weights
@@ -208,3 +208,16 @@ def test_frozen_modules_keep_the_weights_of_the_start(tmp_path: Path) -> None:
     assert "after" in changed and "middle" not in changed
     resumed = train(replace(frozen, steps=3, freeze=()))
     assert not torch.equal(after["middle.0.film.bias"], load_weights(resumed).denoiser.state_dict()["middle.0.film.bias"])
+
+
+@pytest.mark.skipif(not DEVICE.startswith("cuda"), reason="needs a CUDA device, named by TEST_DEVICE")
+def test_a_captured_judge_says_and_asks_for_the_same() -> None:
+    captured, side = captured_judge(4, 128, DEVICE), 128 - 2 * MARGIN
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        child, upper, one, other = (0.3 * torch.randn(4, 3, side, side, device=DEVICE) for _ in range(4))
+        weight, samples = torch.rand(4, device=DEVICE), (one.requires_grad_(), other.requires_grad_())
+        plain, graphed = (f(child, upper, *samples, weight)[0] for f in (judge, captured))
+        assert plain.item() == pytest.approx(graphed.item(), rel=1e-4)
+        wanted, found = (torch.cat(torch.autograd.grad(loss, samples)) for loss in (plain, graphed))
+        assert torch.allclose(wanted, found, rtol=1e-2, atol=1e-3 * wanted.abs().max().item())

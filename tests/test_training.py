@@ -84,6 +84,15 @@ def test_small_images_are_mirrored_until_they_fill_a_crop(tmp_path: Path) -> Non
     assert torch.equal(window[:, :, 54:100], window[:, :, 8:54].flip(2))
 
 
+def test_an_equirectangular_image_ends_at_60_degrees_and_tells_its_resolution_by_row(tmp_path: Path) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (240, 480, 3)).astype(np.uint8)).save(tmp_path / "world.png")
+    (tmp_path / "manifest.csv").write_text(",".join(HEADER) + "\nworld.png,8000,480,240,0,s,equirectangular\n")
+    (picture,) = load_pictures(tmp_path)
+    assert picture.pixels.shape == (3, 160, 480)
+    found = [picture.ground_resolution(row) for row in (-50, 0, 40, 80, 160, 200)]  # windows of mirrored pixels reach beyond
+    assert found == pytest.approx([8000 * math.cos(math.radians(lat)) ** 0.5 for lat in (60, 60, 30, 0, 60, 60)])
+
+
 def test_crops_of_one_place_differ_in_tint_and_contrast_but_the_blue_marble_keeps_its_tone() -> None:
     image = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
     rng = random.Random(0)

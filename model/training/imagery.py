@@ -62,8 +62,8 @@ class Picture:
         if "global_mercator_z5" in self.name:
             y = (1280 + row) / 8192
             return self.gsd / math.cosh(math.pi * (1 - 2 * y))
-        if self.projection == "equirectangular":
-            return self.gsd * math.sqrt(math.cos(math.pi * (0.5 - row / height)))
+        if self.projection == "equirectangular":  # 60 degrees to either side; windows of mirrored pixels reach beyond
+            return self.gsd * math.sqrt(math.cos(math.radians(60 - 120 * min(max(row / height, 0.0), 1.0))))
         return self.gsd
 
     def reduced(self, times: int) -> Tensor:
@@ -130,7 +130,7 @@ def _pictures(folder: Path, entry: _Entry, min_side: int) -> list[Picture]:
     pixels, projection = _read(folder / entry.name), entry.projection
     if entry.source == COARSE:
         pixels = bridge_contrast(tone_blue_marble(pixels), entry.gsd)
-    if "equirect" in entry.name:
+    if "equirect" in entry.name or projection == "equirectangular":
         projection = "equirectangular"
         height = pixels.shape[0]
         pixels = pixels[height // 6 : -height // 6]  # beyond 60 degrees its pixels are far from square

@@ -35,9 +35,8 @@ _GREY, _COLOURED = 0.15, 0.4
 """Saturations, (max - min) / mean of the channels, up to which a parent is grey, and from which on all colour is kept."""
 
 
-def colour_share(upper: Tensor) -> Tensor:
-    """Share [B, 1, H, W] of a residual's colour that is kept over ``upper`` [B, 3, H, W] on [-1, 1]."""
-    light = (upper + 1).clamp(min=0) + 0.05
+def colour_share(light: Tensor) -> Tensor:
+    """Share [B, 1, H, W] of a residual's colour that is kept over what has the ``light`` [B, 3, H, W], above 0 (black)."""
     saturation = (light.amax(1, keepdim=True) - light.amin(1, keepdim=True)) / light.mean(1, keepdim=True)
     return COLOUR_SHARE + (1 - COLOUR_SHARE) * ((saturation - _GREY) / (_COLOURED - _GREY)).clamp(0, 1)
 
@@ -58,7 +57,7 @@ def shade(residual: Tensor, upper: Tensor, colour: float | None = None) -> Tenso
     grey = residual.mean(1, keepdim=True)
     light = (upper + 1).clamp(min=0) + 0.05
     own = light / light.mean(1, keepdim=True)
-    share = colour_share(upper) if colour is None else colour
+    share = colour_share(light) if colour is None else colour
     return scale_colour(residual, share) + grey.clamp(max=0) * (own - 1)
 
 

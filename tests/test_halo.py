@@ -1,7 +1,7 @@
 """The halo is wide enough: a window across block borders agrees with the blocks to half a grey level at every step count.
 
 In float32: in bf16 two windows round otherwise, and no halo changes that. In the format that is served they agree to a tenth
-of a grey level in the root mean square, and to half of one but for a pixel in a hundred.
+of a grey level in the root mean square, and to half of one but for two values in a thousand.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ CASES = [  # (zoom, block row, block column): coasts, mountains, ice, sea, the a
     (6, 40, 127),
 ]
 
-TUNED = (1, 2)
-"""Step counts that the weights that ship are tuned for."""
+TURNS = [(steps, CASES[steps % len(CASES)]) for steps in range(1, 17)]
+"""Every step count, at one of the places."""
+TUNED = [(steps, case) for steps in (1, 2) for case in CASES]
+"""Step counts that the weights that ship are tuned for, at all of them."""
 
 
 @cache
@@ -67,16 +69,15 @@ def disagreement(planet: Planet, steps: int, case: tuple[int, int, int]) -> torc
     return torch.stack(found)
 
 
-@pytest.mark.parametrize("steps", range(1, 17))
-def test_blocks_agree_with_a_window_across_their_border(steps: int) -> None:
-    assert disagreement(planet("fp32"), steps, CASES[steps % len(CASES)]).max() <= 0.5
+@pytest.mark.parametrize(("steps", "case"), TURNS)
+def test_blocks_agree_with_a_window_across_their_border(steps: int, case: tuple[int, int, int]) -> None:
+    assert disagreement(planet("fp32"), steps, case).max() <= 0.5
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("steps", TUNED)
+@pytest.mark.parametrize(("steps", "case"), sorted({*TURNS, *TUNED}))
 def test_they_agree_in_the_format_that_is_served(steps: int, case: tuple[int, int, int]) -> None:
     off = disagreement(planet("auto"), steps, case)
-    assert off.square().mean().sqrt() <= 0.1 and (off > 0.5).float().mean() <= 0.01
+    assert off.square().mean().sqrt() <= 0.1 and (off > 0.5).float().mean() <= 0.002
 
 
 def test_no_jump_over_block_borders() -> None:

@@ -14,7 +14,7 @@ from model.denoiser import Denoiser, DenoiserConfig
 from model.inference import InferenceDenoiser
 from model.precision import choose_compute
 from model.sampler import sample, times
-from model.stage import COLOUR_SHARE, colour_share, enlarge, project, scale_colour, shade, to_bytes, to_unit
+from model.stage import COLOUR_SHARE, enlarge, project, scale_colour, shade, to_bytes, to_unit
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 16])
@@ -53,7 +53,10 @@ def test_darkening_keeps_the_colour_and_brightening_adds_light() -> None:
     assert torch.allclose(darker / (sand + 1), (darker / (sand + 1)).mean(), atol=0.02)
     assert torch.allclose(brighter - (sand + 1), torch.full_like(sand, 0.1))
     colour = torch.tensor([0.2, -0.1, -0.1]).view(1, 3, 1, 1)
-    assert torch.allclose(shade(colour, sand), colour_share(sand) * colour, atol=1e-6)
+    grey, between = (to_unit(torch.tensor(rgb, dtype=torch.uint8)).view(1, 3, 1, 1) for rgb in ([170] * 3, [190, 170, 145]))
+    assert torch.allclose(shade(colour, sand), colour, atol=1e-6)
+    assert torch.allclose(shade(colour, grey), COLOUR_SHARE * colour, atol=1e-6)
+    assert COLOUR_SHARE < (shade(colour, between) / colour).mean() < 1
 
 
 def test_a_block_that_has_no_room_in_one_channel_takes_no_colour_from_that() -> None:

@@ -106,7 +106,6 @@ def energy_loss(
     weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)
     loss, score, ceiling, gaps = run.judge(child, upper, made[:batch], made[batch:], weight)
     (wanted,) = torch.autograd.grad(loss, made)
-    score, ceiling, gaps = score.detach(), ceiling.detach(), {name: gap.detach() for name, gap in gaps.items()}
     if adversary is not None:
         wanted = wanted + adversary.pull(wanted, child, made.detach(), log2_gsd, generator, whole)
     corner = int(torch.randint(4, (), generator=generator, device=draw))
@@ -119,7 +118,7 @@ def energy_loss(
 
 
 Judged = tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]
-"""What `judge` returns."""
+"""What `judge` returns; only the first has gradients."""
 
 
 def judge(child: Tensor, upper: Tensor, one: Tensor, other: Tensor, weight: Tensor) -> Judged:
@@ -141,7 +140,13 @@ def captured_judge(batch: int, side: int, device: str) -> Callable[..., Judged]:
     shape = (batch, 3, side - 2 * MARGIN, side - 2 * MARGIN)
     pictures = [torch.rand(shape, device=device, requires_grad=sampled) for sampled in (False, False, True, True)]
     captured = torch.cuda.make_graphed_callables(judge, (*pictures, torch.ones(batch, device=device)))
-    return cast(Callable[..., Judged], captured)
+
+    def judged(*given: Tensor) -> Judged:
+        loss, score, ceiling, gaps = cast(Callable[..., Judged], captured)(*given)
+        # A graph gives all that it returns gradients.
+        return loss, score.detach(), ceiling.detach(), {name: gap.detach() for name, gap in gaps.items()}
+
+    return judged
 
 
 @dataclass(frozen=True)

@@ -203,9 +203,9 @@ class Group:
 
 
 class CropSampler(IterableDataset[tuple[Tensor, float, bool]]):
-    """Endless crops (in half precision, [3, size, size] on [-1, 1], log2 of metres per pixel, whether it is whole): first a
-    one-octave band of ground resolution is drawn, then a source that reaches it (box-averaging by 1, 2, 4 or 8), then an image,
-    then a place. Smaller images are mirrored, see `MIRRORED`, and such crops are not whole."""
+    """Endless crops (float [3, size, size] on [-1, 1], log2 of metres per pixel, whether it is whole): first a one-octave band
+    of ground resolution is drawn, then a source that reaches it (box-averaging by 1, 2, 4 or 8), then an image, then a place.
+    Smaller images are mirrored, see `MIRRORED`, and such crops are not whole."""
 
     def __init__(self, pictures: list[Picture], size: int, seed: int = 0) -> None:
         super().__init__()
@@ -230,7 +230,7 @@ class CropSampler(IterableDataset[tuple[Tensor, float, bool]]):
         rng = random.Random(self.seed * 1009 + (worker.id if worker else 0))
         while True:
             image, log2_gsd, _, whole = self.crop(rng)
-            yield image.half(), log2_gsd, whole  # half the bytes to a GPU
+            yield image, log2_gsd, whole
 
     def crop(self, rng: random.Random) -> tuple[Tensor, float, int, bool]:
         """One crop, its log2 ground resolution, the band it was drawn for, and whether it is whole. Nearly flat crops are

@@ -1,14 +1,15 @@
-"""How strong generated detail is: an amplitude by ground resolution and by the roughness of the parent around a pixel.
+"""How strong generated detail is: by ground resolution, and by how rough and of what colour the parent is around a pixel.
 
-Few steps of a network of finite size hedge: rough places come out too faint and smooth ones too strong, which a cascade
-multiplies stage by stage. `model.training.calibrate` measures by how much, on the imagery that the weights were trained on, and
-the weights file carries the table. An amplitude is a pure function of the resolution and of the parent's pixels within
-`ROUGHNESS_REACH` and a few more, which the halo covers, so that it has no seams.
+Few steps of a network of finite size hedge: rough places come out too faint and smooth ones too strong, and woods and meadows
+as rough as rock, which a cascade multiplies stage by stage. `model.training.calibrate` measures by how much, on imagery that is
+trained on, and the weights file carries the `Amplitudes`. They are pure functions of the resolution and of the parent's pixels
+within `ROUGHNESS_REACH` and a few more, which the halo covers, so that they have no seams.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -16,22 +17,74 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-RECIPE = 3
+RECIPE = 4
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
 ROUGHNESS_REACH = 2
-"""Parent pixels around a pixel that its roughness depends on."""
+"""Parent pixels around a pixel that its roughness and its colour depend on."""
 GSD_KNOTS = np.arange(-2.0, 13.0, 2.0)
 """log2 of the child's metres per pixel; constant beyond the first and the last."""
 ROUGHNESS_KNOTS = np.arange(-1.0, 5.5, 1.0)
 """log2 of the parent's standard deviation around a pixel, in grey levels; constant beyond the first and the last."""
+LIGHT_KNOTS = np.arange(5.0, 8.5, 1.0)
+"""log2 of the parent's mean around a pixel, in grey levels: of all that looks alike at a distance dark land is the calmest."""
+TINT_KNOTS = np.array([-0.1, 0.0, 0.1, 0.2])
+"""By how much green exceeds the mean of the three channels there, as a share of it: woods and fields; below 0 by how much blue
+does: water."""
 
 SMOOTH_MARGIN = 2
 AMPLITUDE_MARGIN = ROUGHNESS_REACH + SMOOTH_MARGIN
-"""Parent pixels that `amplitude` needs beyond a window."""
+"""Parent pixels that `Amplitudes.of` needs beyond a window."""
 
 Table = NDArray[np.float32]
-"""Amplitudes, [len(GSD_KNOTS), len(ROUGHNESS_KNOTS)]."""
+SHAPES = {
+    "roughness": (len(GSD_KNOTS), len(ROUGHNESS_KNOTS)),
+    "cover": (len(GSD_KNOTS), len(LIGHT_KNOTS), len(TINT_KNOTS)),
+}
+
+
+def _ones(name: str) -> Table:
+    return np.ones(SHAPES[name], np.float32)
+
+
+@dataclass(frozen=True, eq=False)
+class Amplitudes:
+    """What detail is multiplied by, at knots of ground resolution (`GSD_KNOTS`): ``roughness``, by `ROUGHNESS_KNOTS`, times
+    ``cover``, by `LIGHT_KNOTS` and `TINT_KNOTS`. As they stand by themselves they change nothing."""
+
+    roughness: Table = field(default_factory=lambda: _ones("roughness"))
+    cover: Table = field(default_factory=lambda: _ones("cover"))
+
+    def of(self, wide: Tensor, log2_gsd: Tensor) -> Tensor:
+        """Amplitudes of the detail of children [B, 1, 4h, 4w], smooth from one parent pixel to the next. With a resolution for
+        each row the 4 outermost pixels depend on where the border is: they belong to the halo.
+
+        ``wide``: parents [B, 3, h + 2 m, w + 2 m] on [-1, 1] with m = `AMPLITUDE_MARGIN`. ``log2_gsd`` [B, R]: log2 of metres
+        per child pixel, R = 1 or h / 2.
+        """
+        coarse = (shares(roughness(wide), ROUGHNESS_KNOTS) * _by_row(self.roughness, log2_gsd, wide)).sum(1, keepdim=True)
+        coarse = coarse * (cover_shares(wide) * _by_row(self.cover, log2_gsd, wide)).sum(1, keepdim=True)
+        border = 4 * SMOOTH_MARGIN
+        fine = F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
+        return fine[..., border:-border, border:-border]
+
+    def to_text(self) -> str:
+        """As it stands in the metadata of a weights file."""
+        return json.dumps({name: getattr(self, name).round(4).astype(float).tolist() for name in SHAPES})
+
+    @staticmethod
+    def from_text(text: str) -> Amplitudes:
+        """Of `to_text`, or of a bare table by roughness, as older weights have it. Raises `ValueError` if ``text`` is neither,
+        or of the wrong shape, or holds what is no finite number."""
+        found = json.loads(text)
+        tables = found if isinstance(found, dict) else {"roughness": found}
+        try:
+            given = {name: np.array(values, np.float32) for name, values in tables.items()}
+            if any(given[name].shape != SHAPES[name] or not np.isfinite(given[name]).all() for name in given):
+                raise ValueError(f"the amplitudes are not finite numbers in tables of {SHAPES}")
+            return Amplitudes(**given)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the amplitudes are not tables by {', '.join(SHAPES)} ({error})") from error
 
 
 def roughness(wide: Tensor) -> Tensor:
@@ -44,8 +97,25 @@ def roughness(wide: Tensor) -> Tensor:
     mean = F.avg_pool2d(grey, side, stride=1)
     # About a constant: squares of grey levels far from 0 would lose the small variances.
     variance = F.avg_pool2d(grey.square(), side, stride=1) - mean.square()
-    low, high = ROUGHNESS_KNOTS[[0, -1]]
-    return (variance.clamp(min=0) + 1e-3).log2().div(2).clamp(float(low), float(high))
+    return _bounded((variance.clamp(min=0) + 1e-3).log2().div(2), ROUGHNESS_KNOTS)
+
+
+def cover_shares(wide: Tensor) -> Tensor:
+    """What each pair of `LIGHT_KNOTS` and `TINT_KNOTS` counts for around a pixel, [B, L x T, h, w]; ``wide`` as for
+    `roughness`."""
+    return colour_shares(F.avg_pool2d(wide, 2 * ROUGHNESS_REACH + 1, stride=1))
+
+
+def colour_shares(colours: Tensor) -> Tensor:
+    """What each pair of `LIGHT_KNOTS` and `TINT_KNOTS` counts for at ``colours`` [B, 3, h, w] on [-1, 1]: [B, L x T, h, w]."""
+    levels = (colours + 1) * 127.5
+    mean = levels.mean(1, keepdim=True)
+    light = _bounded((mean.clamp(min=0) + 1).log2(), LIGHT_KNOTS)
+    # The colour of what is nearly black is rounding.
+    excess = ((levels[:, 1:] - mean) / (mean + 5)).clamp(min=0)
+    tint = _bounded(excess[:, :1] - excess[:, 1:], TINT_KNOTS)
+    pairs = shares(light, LIGHT_KNOTS)[:, :, None] * shares(tint, TINT_KNOTS)[:, None]
+    return pairs.flatten(1, 2)
 
 
 def shares(values: Tensor, knots: NDArray[np.float64]) -> Tensor:
@@ -54,31 +124,15 @@ def shares(values: Tensor, knots: NDArray[np.float64]) -> Tensor:
     return (1 - (values - at).abs() / float(knots[1] - knots[0])).clamp(min=0)
 
 
-def amplitude(table: Table, wide: Tensor, log2_gsd: Tensor) -> Tensor:
-    """Amplitudes of the detail of children [B, 1, 4h, 4w], smooth from one parent pixel to the next. With a resolution for each
-    row the 4 outermost pixels depend on where the border is: they belong to the halo.
+def _bounded(values: Tensor, knots: NDArray[np.float64]) -> Tensor:
+    return values.clamp(float(knots[0]), float(knots[-1]))
 
-    ``wide``: parents [B, 3, h + 2 m, w + 2 m] with m = `AMPLITUDE_MARGIN`. ``log2_gsd`` [B, R]: log2 of metres per child pixel,
-    R = 1 or h / 2.
-    """
+
+def _by_row(table: Table, log2_gsd: Tensor, wide: Tensor) -> Tensor:
+    """``table`` [G, ...] at resolutions [B, R], for what has two rows of parents for each of these: [B, K, 1 or h, 1]."""
     gsd = log2_gsd.double().cpu().numpy()
-    rows = np.stack([np.interp(gsd, GSD_KNOTS, column) for column in table.T], 1)  # [B, K, R]
+    rows = np.stack([np.interp(gsd, GSD_KNOTS, column) for column in table.reshape(len(GSD_KNOTS), -1).T], 1)  # [B, K, R]
     by_knot = torch.from_numpy(rows.astype(np.float32)).to(wide.device)[..., None]
     if by_knot.shape[2] > 1:
         by_knot = F.pad(by_knot.repeat_interleave(2, 2), (0, 0, SMOOTH_MARGIN, SMOOTH_MARGIN), mode="replicate")
-    coarse = (shares(roughness(wide), ROUGHNESS_KNOTS) * by_knot).sum(1, keepdim=True)
-    border = 4 * SMOOTH_MARGIN
-    return F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)[..., border:-border, border:-border]
-
-
-def table_to_text(table: Table) -> str:
-    """As it stands in the metadata of a weights file."""
-    return json.dumps([[round(float(value), 4) for value in row] for row in table])
-
-
-def table_from_text(text: str) -> Table:
-    """Raises `ValueError` if ``text`` is no table of finite numbers of the right shape."""
-    table = np.array(json.loads(text), np.float32)
-    if table.shape != (len(GSD_KNOTS), len(ROUGHNESS_KNOTS)) or not np.isfinite(table).all():
-        raise ValueError(f"the amplitudes are not {len(GSD_KNOTS)} x {len(ROUGHNESS_KNOTS)} finite numbers")
-    return table
+    return by_knot

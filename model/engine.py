@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.contrast import AMPLITUDE_MARGIN, Table, amplitude
+from model.contrast import AMPLITUDE_MARGIN, Amplitudes
 from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE, Denoiser
 from model.guidance import LEVEL_REACH, condition_level
 from model.inference import InferenceDenoiser
@@ -57,7 +57,7 @@ class Engine:
         seed: int,
         steps: int,
         carry: float | None = None,
-        amplitudes: Table | None = None,
+        amplitudes: Amplitudes | None = None,
     ) -> None:
         """``carry``: the sampler's, if not the one for weights that are not tuned (`model.weights.Weights.carry`).
         ``amplitudes``: those of generated detail (`model.contrast`), if not 1."""
@@ -98,7 +98,7 @@ class Engine:
         plane = level / MAX_CONDITION_LEVEL
         residual = sample(lambda z, t: self.denoiser(z, seen, plane, t, gsd), noise, self.steps, self._carry)
         if self._amplitudes is not None:
-            residual = residual * amplitude(self._amplitudes, wide, gsd)
+            residual = residual * self._amplitudes.of(wide, gsd)
         upper = _trim(enlarge(_trim(wide, LEVEL_REACH)), 4 * ENLARGE_MARGIN)
         return project(upper + RESIDUAL_SCALE * shade(residual, upper), parent)
 

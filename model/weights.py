@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.contrast import Table, table_from_text
+from model.contrast import Amplitudes
 from model.denoiser import Denoiser, DenoiserConfig
 from model.errors import WeightsError
 from model.sampler import TUNED_CARRY
@@ -22,7 +22,7 @@ FORMAT = "metaearth-denoiser-1"
 TUNED_STEPS = "tuned_steps"
 """In the metadata: the numbers of sampler steps, by blanks, that `model.training.energy` has tuned the weights for."""
 AMPLITUDES = "amplitudes"
-"""In the metadata: the table of `model.contrast`, where `model.training.calibrate` has measured one."""
+"""In the metadata: those of `model.contrast`, where `model.training.calibrate` has measured them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +34,7 @@ class Weights:
     path: Path
     digest: str
     metadata: dict[str, str]
-    amplitudes: Table | None = None
+    amplitudes: Amplitudes | None = None
 
     @property
     def provenance(self) -> dict[str, str]:
@@ -57,9 +57,9 @@ def save_weights(path: Path, state: dict[str, Tensor], config: DenoiserConfig, p
     partial.replace(path)
 
 
-def amplitudes_of(metadata: dict[str, str]) -> Table | None:
+def amplitudes_of(metadata: dict[str, str]) -> Amplitudes | None:
     """The table in a weights file's metadata, if there is one. Raises `ValueError` if it is broken."""
-    return table_from_text(metadata[AMPLITUDES]) if AMPLITUDES in metadata else None
+    return Amplitudes.from_text(metadata[AMPLITUDES]) if AMPLITUDES in metadata else None
 
 
 def load_weights(path: Path | None = None) -> Weights:

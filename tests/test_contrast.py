@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +15,26 @@ from model import WeightsError
 from model.contrast import (
     AMPLITUDE_MARGIN,
     GSD_KNOTS,
+    LIGHT_KNOTS,
     ROUGHNESS_KNOTS,
     ROUGHNESS_REACH,
-    amplitude,
+    SHAPES,
+    TINT_KNOTS,
+    Amplitudes,
+    colour_shares,
     roughness,
-    table_from_text,
-    table_to_text,
 )
+from model.denoiser import Denoiser
 from model.stage import enlarge, project
+from model.training import covers
 from model.training.calibrate import CHAIN_GAIN, LEAST, MOST, Energies, calibrate, raised
+from model.training.energy import Run
 from model.training.imagery import load_pictures
 from model.weights import AMPLITUDES, DEFAULT_WEIGHTS, load_weights
 from tests.test_training import write_imagery
 
 RNG = np.random.default_rng(0)
-TABLE = RNG.uniform(0.5, 1.8, (len(GSD_KNOTS), len(ROUGHNESS_KNOTS))).astype(np.float32)
+SOME = Amplitudes(*(RNG.uniform(0.5, 1.8, shape).astype(np.float32) for shape in SHAPES.values()))
 
 
 def parents(side: int, sigma: float = 6) -> Tensor:
@@ -47,19 +53,49 @@ def test_roughness_is_the_log_of_the_standard_deviation() -> None:
 def test_windows_agree_where_they_overlap(rows: int) -> None:
     wide, m = parents(40 + 2 * AMPLITUDE_MARGIN), AMPLITUDE_MARGIN
     gsd = torch.linspace(3, 9, rows)[None]
-    whole = amplitude(TABLE, wide, gsd)
+    whole = SOME.of(wide, gsd)
     assert whole.shape == (1, 1, 160, 160) and whole.std() > 0.03
-    part = amplitude(TABLE, wide[..., 8 : 28 + 2 * m, 4 : 24 + 2 * m], gsd[:, 4:14] if rows > 1 else gsd)
+    part = SOME.of(wide[..., 8 : 28 + 2 * m, 4 : 24 + 2 * m], gsd[:, 4:14] if rows > 1 else gsd)
     # The rows of a window know no resolution beyond its border: its outermost parent pixels are the halo's.
     inner = slice(4, -4)
     assert torch.equal(part[..., inner, inner], whole[..., 32:112, 16:96][..., inner, inner])
 
 
-def test_tables_are_interpolated_between_knots() -> None:
-    flat = torch.zeros(1, 3, 10, 10)
-    here = amplitude(TABLE, flat, torch.tensor([[float(GSD_KNOTS[2]) + 0.5]]))
-    assert here[0, 0, 3, 3].item() == pytest.approx(0.75 * TABLE[2, 0] + 0.25 * TABLE[3, 0], abs=1e-5)
-    assert amplitude(TABLE, flat, torch.tensor([[99.0]]))[0, 0, 3, 3].item() == pytest.approx(TABLE[-1, 0], abs=1e-5)
+def test_amplitudes_are_interpolated_between_knots() -> None:
+    levels = 2**6.25 - 1  # a quarter of the way from the second knot of light to the third
+    flat = torch.full((1, 3, 10, 10), levels / 127.5 - 1)
+    by_roughness, by_light = SOME.roughness[:, 0], 0.75 * SOME.cover[:, 1, 1] + 0.25 * SOME.cover[:, 2, 1]
+
+    def there(log2_gsd: float) -> float:
+        return SOME.of(flat, torch.tensor([[log2_gsd]]))[0, 0, 3, 3].item()
+
+    expected = (0.75 * by_roughness[2] + 0.25 * by_roughness[3]) * (0.75 * by_light[2] + 0.25 * by_light[3])
+    assert there(float(GSD_KNOTS[2]) + 0.5) == pytest.approx(expected, rel=1e-4)
+    assert there(99.0) == pytest.approx(by_roughness[-1] * by_light[-1], rel=1e-4)
+
+
+def test_as_they_stand_amplitudes_change_nothing() -> None:
+    assert Amplitudes().of(parents(8 + 2 * AMPLITUDE_MARGIN), torch.zeros(1, 1)).numpy() == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("colour", "light", "tint"),
+    [
+        ((31, 31, 31), 0, 1),
+        ((0, 0, 0), 0, 1),
+        ((255, 255, 255), 3, 1),
+        ((56, 71, 65), 1, 2),
+        ((50, 90, 50), 1, 3),
+        ((90, 60, 40), 1, 1),
+        ((40, 60, 90), 1, 0),
+    ],
+)
+def test_cover_is_how_light_and_how_green(colour: tuple[int, int, int], light: int, tint: int) -> None:
+    pixel = (torch.tensor(colour)[None, :, None, None] / 127.5 - 1).float()
+    found = colour_shares(pixel).reshape(len(LIGHT_KNOTS), len(TINT_KNOTS))
+    assert found.sum().item() == pytest.approx(1, abs=1e-5)
+    assert found[:, tint].sum().item() == pytest.approx(1, abs=0.15)
+    assert found[light].sum().item() == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("share", [0.6, 0.8, 1.25])
@@ -76,27 +112,81 @@ def test_what_is_too_faint_or_too_strong_is_measured(share: float) -> None:
     assert energies.table()[row, column] == pytest.approx(1 / share, rel=0.03)
 
 
-def test_chains_are_raised_most_where_they_lack_most_and_never_beyond_the_bound() -> None:
-    table = raised(TABLE)
-    assert np.allclose(table, np.minimum(TABLE * CHAIN_GAIN[:, None], MOST))
-    assert CHAIN_GAIN.argmax() == np.flatnonzero(GSD_KNOTS == 6)[0] and CHAIN_GAIN.min() > 1  # 64 m
+def test_light_land_is_raised_most_where_chains_lack_most() -> None:
+    made = raised(SOME)
+    assert np.array_equal(made.roughness, SOME.roughness)
+    gain = made.cover / SOME.cover
+    assert gain[:, 0] == pytest.approx(np.repeat(CHAIN_GAIN[0][:, None], 4, 1)) and (gain >= 1 - 1e-6).all()
+    assert gain[:, -1, 1:] == pytest.approx(np.repeat(CHAIN_GAIN[1][:, None], 3, 1))
+    assert gain[:, -1, 0] == pytest.approx(CHAIN_GAIN[0])  # water
+    assert CHAIN_GAIN[1].argmax() == np.flatnonzero(GSD_KNOTS == 6)[0]  # 64 m
 
 
-def test_calibration_adds_a_table_to_the_weights(tmp_path: Path) -> None:
+class FaintWoods(Run):
+    """A stage that draws white noise: of 10 grey levels, as all land has, but of 5 where it is green."""
+
+    def stage(
+        self, parent: Tensor, log2_gsd: Tensor, generator: torch.Generator, amplitudes: Amplitudes | None = None
+    ) -> Tensor:
+        upper = F.interpolate(parent, scale_factor=4, mode="nearest")
+        noise = torch.randn(upper[:, :1].shape, generator=generator)
+        noise = noise - F.interpolate(F.avg_pool2d(noise, 4), scale_factor=4, mode="nearest")
+        green = upper[:, 1:2] > upper[:, :1] + 0.15
+        return upper + torch.where(green, 5, 10) / 127.5 * noise
+
+
+def test_covers_that_chains_draw_too_faint_are_found() -> None:
+    colours = torch.full((1, 3, 6, 6), -0.5)
+    colours[:, 1, :3] = -0.2  # the upper half is green
+    generator, run = torch.Generator().manual_seed(0), FaintWoods(Denoiser(), None, 1, 0.0)
+    real = F.interpolate(colours, scale_factor=64) + torch.randn(1, 3, 384, 384, generator=generator) * 10 / 127.5
+    wanted, made = covers.chain_energies(run, Amplitudes(), real, torch.tensor([4.0]), generator)
+    row = np.flatnonzero(GSD_KNOTS == 4)[0]
+    ratio = (wanted / np.maximum(made, 1e-9))[row]
+    counted = made[row] > 1
+    assert counted[:, 1].any() and counted[:, -1].any() and not made[0].any()  # none at other resolutions
+    assert ratio[:, 1][counted[:, 1]] == pytest.approx(1, rel=0.1)
+    assert ratio[:, -1][counted[:, -1]] == pytest.approx(4, rel=0.15)
+
+
+def test_evidence_reaches_knots_that_have_none() -> None:
+    sums = np.zeros((2, 3, 4, 3))
+    sums[:, 1, 2, 1] = 1, 2
+    found = covers.spread_evidence(sums)
+    assert (found[:, 1, 0, 1] > 0).all() and found[1] == pytest.approx(2 * found[0])
+    assert found[0].argmax() == sums[0].argmax()
+
+
+def test_calibration_adds_amplitudes_to_the_weights(tmp_path: Path) -> None:
     out = tmp_path / "calibrated.safetensors"
-    calibrate(DEFAULT_WEIGHTS, load_pictures(write_imagery(tmp_path)), steps=1, crops=2, side=128, out=out)
+    calibrate(DEFAULT_WEIGHTS, load_pictures(write_imagery(tmp_path)), steps=1, crops=2, out=out)
     before, after = load_weights(), load_weights(out)
-    assert after.amplitudes is not None and LEAST <= after.amplitudes.min() < after.amplitudes.max() <= MOST
+    found = after.amplitudes
+    assert found is not None and LEAST <= found.roughness.min() < found.roughness.max() <= MOST
+    assert covers.LEAST <= found.cover.min() < found.cover.max() <= covers.MOST * CHAIN_GAIN.max()
     assert after.metadata.keys() - {AMPLITUDES} == before.metadata.keys() - {AMPLITUDES}
     same = zip(before.denoiser.state_dict().values(), after.denoiser.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in same)
 
 
-@pytest.mark.parametrize("text", ["[[1]]", "[]", "no", "NaN", table_to_text(TABLE).replace("[[", "[[NaN, ")])
-def test_broken_tables_are_refused(text: str) -> None:
-    assert np.allclose(table_from_text(table_to_text(TABLE)), TABLE, atol=1e-4)
+TEXT = SOME.to_text()
+
+
+def test_amplitudes_are_read_as_written_and_bare_tables_as_those_by_roughness() -> None:
+    found = Amplitudes.from_text(TEXT)
+    pairs = [(getattr(found, name), getattr(SOME, name)) for name in SHAPES]
+    assert all(np.allclose(a, b, atol=1e-4) for a, b in pairs)
+    older = Amplitudes.from_text(json.dumps(SOME.roughness.tolist()))
+    assert np.allclose(older.roughness, SOME.roughness) and (older.cover == 1).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[[1]]", "[]", "no", "NaN", "7", '{"cover": [1]}', '{"height": [1]}', TEXT.replace("[[", "[[NaN, ", 1), '{"cover": "a"}'],
+)
+def test_broken_amplitudes_are_refused(text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 (whatever json or numpy says)
-        table_from_text(text)
+        Amplitudes.from_text(text)
 
 
 def test_a_file_with_a_broken_table_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from model.sampler import TUNED_CARRY
 from model.training.direction import direction_shares
-from model.training.energy import MARGIN, REACH, Inputs, Run, captured_judge, generate, judge, reach
+from model.training.energy import MARGIN, REACH, Inputs, Run, captured_judge, judge, reach
 from model.training.scores import direction_score, energy_score, evenness_score, statistics, statistics_score
 from model.training.train import TrainConfig, train
 from model.weights import load_weights
@@ -153,7 +153,7 @@ def test_only_the_last_prediction_learns() -> None:
         calls.append(torch.is_grad_enabled())
         return z * weight
 
-    made = generate(denoiser, torch.zeros(1, 3, 16, 16), torch.zeros(1), torch.Generator(), None, 3, TUNED_CARRY)
+    made = Run(denoiser, None, 3, TUNED_CARRY).stage(torch.zeros(1, 3, 16, 16), torch.zeros(1), torch.Generator())
     assert calls == [False, False, True] and made.shape == (1, 3, 64, 64) and made.requires_grad
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import argparse
 import itertools
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +25,16 @@ from model.contrast import (
     GSD_KNOTS,
     ROUGHNESS_KNOTS,
     ROUGHNESS_REACH,
+    Amplitudes,
     Table,
     roughness,
     shares,
-    table_to_text,
 )
 from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
 from model.stage import enlarge, project
-from model.training.energy import generate
+from model.training.covers import nearness, spread_evidence, with_covers
+from model.training.energy import Run
 from model.training.imagery import CropSampler, Picture, load_pictures
 from model.weights import AMPLITUDES, Weights, load_weights, save_weights
 
@@ -40,12 +43,15 @@ MARGIN = 4
 """Parent pixels at a crop's border that are not counted: the padding shows there."""
 CHAINED_BELOW = 7.5
 """log2 of the metres per pixel below which chains count: coarser stages lie right below the base picture."""
-CHAIN_GAIN = np.array([1.12, 1.12, 1.12, 1.12, 1.25, 1.25, 1.06, 1.06], np.float32)
-"""Times the amplitudes, by `GSD_KNOTS`. On training crops chains have the contrast of real imagery without it; held-out land is
-rougher, and what each stage lacks of it the next one multiplies (docs/training.md)."""
+CHAIN_GAIN = np.array(
+    [[1.12, 1.12, 1.12, 1.0, 1.0, 1.0, 1.03, 1.1], [1.12, 1.15, 1.15, 1.25, 1.4, 1.25, 1.03, 1.14]], np.float32
+)
+"""Times the amplitudes of dark land and water, and of light land, by `GSD_KNOTS`. On training crops chains have the contrast of
+real imagery without it; held-out land is rougher where it is light, and what each stage lacks the next one multiplies
+(docs/training.md)."""
+LIGHT_LAND = np.multiply.outer([0.0, 0.5, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]).astype(np.float32)
+"""By `LIGHT_KNOTS` and `TINT_KNOTS`."""
 LEAST, MOST = 0.3, 1.8
-PRIOR, ROUNDS = 0.05, 4
-"""Weight of the neighbouring knots' evidence in each knot's, and how far it is handed on: some have none of their own."""
 
 
 class Energies:
@@ -63,61 +69,57 @@ class Energies:
         rough = roughness(F.pad(parent, (ROUGHNESS_REACH,) * 4, mode="reflect"))
         inner = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
         counts = shares(rough, ROUGHNESS_KNOTS)[inner].double()
-        gsd = log2_gsd.double().clamp(float(GSD_KNOTS[0]), float(GSD_KNOTS[-1]))
-        nearness = shares(gsd[:, None, None, None], GSD_KNOTS)[..., 0, 0].numpy()  # [B, G]
+        near = nearness(log2_gsd)
         for index, product in enumerate(products):
             energy = F.avg_pool2d(product.mean(1, keepdim=True), 4)[inner].double()
-            self.sums[index] += np.einsum("bg,bk->gk", nearness, (counts * energy).mean((2, 3)).numpy())
+            self.sums[index] += np.einsum("bg,bk->gk", near, (counts * energy).mean((2, 3)).numpy())
 
     def table(self) -> Table:
         """The amplitudes g by which bicubic detail b and added detail a have the energy of the real: |b + g a| = |r|."""
-        sums = self.sums
-        for _ in range(ROUNDS):
-            sums = sums + PRIOR * _neighbours(sums)
-        real, plain, added, cross = sums
+        real, plain, added, cross = spread_evidence(self.sums)
         # g^2 aa + 2 g ab + bb = rr
         root = np.sqrt(np.clip(cross**2 + added * (real - plain), 0, None))
         found = np.divide(root - cross, added, out=np.ones_like(real), where=added > 0)
         return np.asarray(np.clip(found, LEAST, MOST), np.float32)
 
 
-def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, side: int = CROP, seed: int = 0) -> Table:
+def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, side: int = CROP, seed: int = 0) -> Amplitudes:
     """The amplitudes of ``weights`` at ``steps`` on ``crops`` crops of ``side`` px of ``pictures``, images trained on.
 
-    Half of the crops have their true parents. Of the other half those finer than `CHAINED_BELOW` have parents that were
-    generated, with the amplitudes that the first half asks for, as in a chain. What comes out is `raised`.
+    Those by roughness first: half of the crops have their true parents; of the other half those finer than `CHAINED_BELOW` have
+    parents that were generated, with the amplitudes that the first half asks for, as in a chain. Then those by cover
+    (`with_covers`). What comes out is `raised`.
     """
-    generator, energies = torch.Generator().manual_seed(seed), Energies()
-    autocast = autocast_type("cpu")
     carry = TUNED_CARRY if weights.carry is None else weights.carry
-
-    def make(parent: Tensor, log2_gsd: Tensor, table: Table) -> Tensor:
-        return generate(weights.denoiser, parent, log2_gsd.float(), generator, autocast, steps, carry, table)
-
+    run, generator = Run(weights.denoiser, autocast_type("cpu"), steps, carry), torch.Generator().manual_seed(seed)
     count = max(1, crops // BATCH // 2)
-    ones: Table = np.ones_like(energies.sums[0], np.float32)
-    for chained in (False, True):
-        table = energies.table() if chained else ones
-        sampler = CropSampler(pictures, 2 * side if chained else side, seed)
-        batches = itertools.islice(DataLoader(sampler, BATCH), count)
-        for real, log2_gsd, _ in tqdm(batches, total=count, unit="batch", dynamic_ncols=True):
-            if chained:
-                real, log2_gsd = (v[log2_gsd < CHAINED_BELOW] for v in (real, log2_gsd))
-                if not len(real):
-                    continue
-            parent = F.avg_pool2d(real, 4)
-            if chained:
-                parent = make(F.avg_pool2d(parent, 4), log2_gsd + 2, table)
-                # Away from its border, where the padding shows.
-                edge = side // 8
-                parent, real = parent[..., edge:-edge, edge:-edge], real[..., 4 * edge : -4 * edge, 4 * edge : -4 * edge]
-            energies.add(real, make(parent, log2_gsd, ones), parent, log2_gsd)
-    return raised(energies.table())
+
+    def batches(side: int, name: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+        found = itertools.islice(DataLoader(CropSampler(pictures, side, seed), BATCH), count)
+        return tqdm(found, desc=name, total=count, unit="batch", dynamic_ncols=True)
+
+    energies = Energies()
+    for real, log2_gsd, _ in batches(side, "roughness"):
+        parent = F.avg_pool2d(real, 4)
+        energies.add(real, run.stage(parent, log2_gsd, generator), parent, log2_gsd)
+    measured = Amplitudes(energies.table())
+    for real, log2_gsd, _ in batches(2 * side, "roughness in chains"):
+        real, log2_gsd = (v[log2_gsd < CHAINED_BELOW] for v in (real, log2_gsd))
+        if not len(real):
+            continue
+        parent = F.avg_pool2d(real, 4)
+        parent = run.stage(F.avg_pool2d(parent, 4), log2_gsd + 2, generator, measured)
+        # Away from its border, where the padding shows.
+        edge = side // 8
+        parent, real = parent[..., edge:-edge, edge:-edge], real[..., 4 * edge : -4 * edge, 4 * edge : -4 * edge]
+        energies.add(real, run.stage(parent, log2_gsd, generator), parent, log2_gsd)
+    return raised(with_covers(run, Amplitudes(energies.table()), pictures, crops, 2 * side, seed))
 
 
-def raised(table: Table) -> Table:
-    """``table`` with `CHAIN_GAIN`, no more than `MOST`."""
-    return np.asarray(np.minimum(table * CHAIN_GAIN[:, None], MOST), np.float32)
+def raised(amplitudes: Amplitudes) -> Amplitudes:
+    """``amplitudes`` with those by cover times `CHAIN_GAIN`."""
+    dark, light = CHAIN_GAIN[..., None, None]
+    return replace(amplitudes, cover=amplitudes.cover * (dark + LIGHT_LAND * (light - dark)))
 
 
 def calibrate(
@@ -126,20 +128,13 @@ def calibrate(
     """Measures the amplitudes of the weights file ``path`` and writes them into it, or into ``out``; see `measure`."""
     weights = load_weights(path)
     with torch.no_grad():
-        table = measure(weights, pictures, steps, crops, side)
-    provenance = weights.provenance | {AMPLITUDES: table_to_text(table)}
+        amplitudes = measure(weights, pictures, steps, crops, side)
+    provenance = weights.provenance | {AMPLITUDES: amplitudes.to_text()}
     save_weights(out or path, weights.denoiser.state_dict(), weights.denoiser.config, provenance)
 
 
 def _detail(image: Tensor) -> Tensor:
     return image - F.interpolate(F.avg_pool2d(image, 4), scale_factor=4, mode="nearest")
-
-
-def _neighbours(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-    padded = np.pad(sums, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    rows, cols = sums.shape[1:]
-    windows = [padded[:, 1 + y : 1 + y + rows, 1 + x : 1 + x + cols] for y, x in ((-1, 0), (1, 0), (0, -1), (0, 1))]
-    return np.asarray(np.sum(windows, 0))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.contrast import AMPLITUDE_MARGIN, Table, amplitude
+from model.contrast import AMPLITUDE_MARGIN, Amplitudes
 from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE
 from model.guidance import LEVEL_REACH, condition_level
 from model.precision import autocasting
@@ -60,7 +60,7 @@ def energy_loss(
     log2_gsd: Tensor,
     generator: torch.Generator,
     generations: int = 0,
-    amplitudes: Table | None = None,
+    amplitudes: Amplitudes | None = None,
     adversary: Adversary | None = None,
     whole: Tensor | None = None,
     notes: dict[str, float] | None = None,
@@ -204,12 +204,21 @@ class Run:
 
         return sample(predict, inputs.noise, self.steps, self.carry)
 
-    def picture(self, inputs: Inputs, residual: Tensor, amplitudes: Table | None = None, colour: float | None = None) -> Tensor:
+    def stage(
+        self, parent: Tensor, log2_gsd: Tensor, generator: torch.Generator, amplitudes: Amplitudes | None = None
+    ) -> Tensor:
+        """As `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
+        inputs = Inputs.draw(parent, log2_gsd.float(), generator)
+        return self.picture(inputs, self.residual(inputs), amplitudes)
+
+    def picture(
+        self, inputs: Inputs, residual: Tensor, amplitudes: Amplitudes | None = None, colour: float | None = None
+    ) -> Tensor:
         """The child [B, 3, 4h, 4w] on [-1, 1]; ``colour``: the share of it that is kept (`model.stage.shade`)."""
         parent = inputs.parent
         if amplitudes is not None:
             wide = F.pad(parent, (AMPLITUDE_MARGIN,) * 4, mode="reflect")
-            residual = residual * amplitude(amplitudes, wide, inputs.log2_gsd[:, None])
+            residual = residual * amplitudes.of(wide, inputs.log2_gsd[:, None])
         upper = enlarge(parent)
         return project(upper + RESIDUAL_SCALE * shade(residual, upper, colour), parent)
 
@@ -236,21 +245,6 @@ def reach(run: Run, inputs: Inputs, corner: int) -> Tensor:
     here = alone[..., top : top + there.shape[2], left : left + there.shape[3]]
     change = (here - there) * RESIDUAL_SCALE * 127.5
     return (change.pow(4).mean((1, 2, 3)) + 1e-12).pow(0.25).mean()
-
-
-def generate(
-    denoiser: Callable[..., Tensor],
-    parent: Tensor,
-    log2_gsd: Tensor,
-    generator: torch.Generator,
-    autocast: torch.dtype | None,
-    steps: int,
-    carry: float,
-    amplitudes: Table | None = None,
-) -> Tensor:
-    """One stage as `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
-    run, inputs = Run(denoiser, autocast, steps, carry), Inputs.draw(parent, log2_gsd, generator)
-    return run.picture(inputs, run.residual(inputs), amplitudes)
 
 
 def _gaps(real: Statistics, made: Statistics) -> dict[str, Tensor]:

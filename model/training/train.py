@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from model.contrast import Table, table_from_text, table_to_text
+from model.contrast import Amplitudes
 from model.denoiser import Denoiser, DenoiserConfig
 from model.errors import WeightsError
 from model.precision import autocast_type
@@ -107,7 +107,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.denoiser = Denoiser(DenoiserConfig()).to(config.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.started_from = "random initialisation"
-        self.amplitudes: Table | None = None
+        self.amplitudes: Amplitudes | None = None
         if config.init is not None:
             self.denoiser.load_state_dict(load_initial(config.init, self.denoiser.config))
             self.started_from = config.init.name
@@ -249,7 +249,7 @@ class Trainer:
             "progress": vars(self.progress),
             "started_from": self.started_from,
             "adversary": self.adversary.state_dict() if self.adversary else None,
-            "amplitudes": None if self.amplitudes is None else table_to_text(self.amplitudes),
+            "amplitudes": None if self.amplitudes is None else self.amplitudes.to_text(),
         }
         partial = self.checkpoint.with_suffix(".partial")
         torch.save(state, partial)
@@ -276,7 +276,7 @@ class Trainer:
         self.optimiser.load_state_dict(state["optimiser"])
         self.progress = Progress(**state["progress"])
         self.started_from = state["started_from"]
-        self.amplitudes = table_from_text(text) if (text := state.get("amplitudes")) else None
+        self.amplitudes = Amplitudes.from_text(text) if (text := state.get("amplitudes")) else None
         if self.adversary and state.get("adversary"):
             self.adversary.load_state_dict(state["adversary"])
 

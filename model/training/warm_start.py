@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from model.contrast import Table
+from model.contrast import Amplitudes
 from model.denoiser import Denoiser, DenoiserConfig
 from model.errors import WeightsError
 from model.weights import amplitudes_of
@@ -48,7 +48,7 @@ def load_initial(path: Path, config: DenoiserConfig) -> dict[str, Tensor]:
     return state
 
 
-def initial_amplitudes(path: Path) -> Table | None:
+def initial_amplitudes(path: Path) -> Amplitudes | None:
     """The amplitudes that go with the weights of ``path``, where they have been measured (`model.contrast`)."""
     with safe_open(path, "pt") as file:
         return amplitudes_of(file.metadata() or {})

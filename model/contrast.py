@@ -70,7 +70,7 @@ class Amplitudes:
 
     def to_text(self) -> str:
         """As it stands in the metadata of a weights file."""
-        return json.dumps({name: getattr(self, name).round(4).astype(float).tolist() for name in SHAPES})
+        return json.dumps({name: getattr(self, name).astype(float).round(4).tolist() for name in SHAPES})
 
     @staticmethod
     def from_text(text: str) -> Amplitudes:

@@ -44,11 +44,11 @@ MARGIN = 4
 CHAINED_BELOW = 7.5
 """log2 of the metres per pixel below which chains count: coarser stages lie right below the base picture."""
 CHAIN_GAIN = np.array(
-    [[1.12, 1.12, 1.12, 1.0, 1.0, 1.0, 1.03, 1.1], [1.12, 1.15, 1.15, 1.25, 1.4, 1.25, 1.03, 1.14]], np.float32
+    [[1.08, 1.15, 1.2, 1.05, 1.05, 1.0, 1.03, 1.1], [1.08, 1.15, 1.2, 1.25, 1.4, 1.35, 1.06, 1.14]], np.float32
 )
-"""Times the amplitudes of dark land and water, and of light land, by `GSD_KNOTS`. On training crops chains have the contrast of
-real imagery without it; held-out land is rougher where it is light, and what each stage lacks the next one multiplies
-(docs/training.md)."""
+"""Times the amplitudes, by `GSD_KNOTS`, of dark land and water, and of light land. On training crops chains have the
+contrast of real imagery without it; held-out land is rougher where it is light, and what each stage lacks the next one
+multiplies (docs/training.md)."""
 LIGHT_LAND = np.multiply.outer([0.0, 0.5, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]).astype(np.float32)
 """By `LIGHT_KNOTS` and `TINT_KNOTS`."""
 LEAST, MOST = 0.3, 1.8

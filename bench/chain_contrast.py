@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from model.contrast import GSD_KNOTS, LIGHT_KNOTS, SHAPES, TINT_KNOTS, Amplitudes
 from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
-from model.training.covers import BATCH, chain_energies
+from model.training.covers import BATCH, SIDE, chain_energies
 from model.training.energy import Run
 from model.training.imagery import CropSampler, load_pictures
 from model.weights import DEFAULT_WEIGHTS, load_weights
@@ -36,13 +36,12 @@ def main() -> None:
     parser.add_argument("--imagery", type=Path, required=True, help="folder with a manifest.csv")
     parser.add_argument("--weights", type=Path, default=DEFAULT_WEIGHTS)
     parser.add_argument("--crops", type=int, default=240)
-    parser.add_argument("--side", type=int, default=384, help="of the crops, in px: a multiple of 64")
     parser.add_argument("--seed", type=int, default=7, help="not 0 to 2, which calibration draws its crops by")
     options = parser.parse_args()
     weights = load_weights(options.weights)
     carry = TUNED_CARRY if weights.carry is None else weights.carry
     run, generator = Run(weights.denoiser, autocast_type("cpu"), 2, carry), torch.Generator().manual_seed(options.seed)
-    sampler = CropSampler(load_pictures(options.imagery), options.side, options.seed)
+    sampler = CropSampler(load_pictures(options.imagery), SIDE, options.seed)
     sums = np.zeros((2, *SHAPES["cover"]))
     with torch.no_grad():
         for real, log2_gsd, _ in itertools.islice(DataLoader(sampler, BATCH), options.crops // BATCH):

@@ -113,7 +113,7 @@ def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, s
         edge = side // 8
         parent, real = parent[..., edge:-edge, edge:-edge], real[..., 4 * edge : -4 * edge, 4 * edge : -4 * edge]
         energies.add(real, run.stage(parent, log2_gsd, generator), parent, log2_gsd)
-    return raised(with_covers(run, Amplitudes(energies.table()), pictures, crops, 2 * side, seed))
+    return raised(with_covers(run, Amplitudes(energies.table()), pictures, crops, seed))
 
 
 def raised(amplitudes: Amplitudes) -> Amplitudes:

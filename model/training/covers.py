@@ -23,7 +23,8 @@ from model.training.energy import Run
 from model.training.imagery import CropSampler, Picture
 
 DEPTH = 3
-BATCH = 2
+SIDE, BATCH = 384, 2
+"""Of crops, in px: chains start from 6 px, the least that is more than amplitudes look at beyond a window."""
 POWERS = (0.7, 0.5, 0.4)
 """By round: how far to go towards what the last chains ask for, as all stages above have a share in it."""
 LEAST, MOST = 0.4, 1.5
@@ -33,14 +34,13 @@ PRIOR, ROUNDS = 0.05, 4
 """Weight of the neighbouring knots' evidence in each knot's, and how far it is handed on: some have none of their own."""
 
 
-def with_covers(run: Run, amplitudes: Amplitudes, pictures: list[Picture], crops: int, side: int, seed: int = 0) -> Amplitudes:
-    """``amplitudes`` with those by cover measured on chains of `DEPTH` stages below ``crops`` crops of ``side`` px, a multiple
-    of 64, in all rounds together."""
+def with_covers(run: Run, amplitudes: Amplitudes, pictures: list[Picture], crops: int, seed: int = 0) -> Amplitudes:
+    """``amplitudes`` with those by cover measured on chains of `DEPTH` stages below ``crops`` crops, in all rounds together."""
     generator = torch.Generator().manual_seed(seed)
     count = max(1, crops // BATCH // len(POWERS))
     for number, power in enumerate(POWERS):
         sums: NDArray[np.float64] = np.zeros((2, *SHAPES["cover"]))
-        batches = itertools.islice(DataLoader(CropSampler(pictures, side, seed + number), BATCH), count)
+        batches = itertools.islice(DataLoader(CropSampler(pictures, SIDE, seed + number), BATCH), count)
         for real, log2_gsd, _ in tqdm(batches, desc=f"cover {number + 1}", total=count, unit="batch", dynamic_ncols=True):
             sums += chain_energies(run, amplitudes, real, log2_gsd, generator)
         wanted, made = spread_evidence(sums)

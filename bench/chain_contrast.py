@@ -19,8 +19,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from model.contrast import GSD_KNOTS, LIGHT_KNOTS, SHAPES, TINT_KNOTS, Amplitudes
-from model.precision import autocast_type
-from model.sampler import TUNED_CARRY
 from model.training.covers import BATCH, SIDE, chain_energies
 from model.training.energy import Run
 from model.training.imagery import CropSampler, load_pictures
@@ -39,8 +37,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7, help="not 0 to 2, which calibration draws its crops by")
     options = parser.parse_args()
     weights = load_weights(options.weights)
-    carry = TUNED_CARRY if weights.carry is None else weights.carry
-    run, generator = Run(weights.denoiser, autocast_type("cpu"), 2, carry), torch.Generator().manual_seed(options.seed)
+    run, generator = Run.of(weights, 2), torch.Generator().manual_seed(options.seed)
     sampler = CropSampler(load_pictures(options.imagery), SIDE, options.seed)
     sums = np.zeros((2, *SHAPES["cover"]))
     with torch.no_grad():

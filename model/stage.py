@@ -71,12 +71,17 @@ def project(image: Tensor, parent: Tensor) -> Tensor:
     """
     for _ in range(_SMOOTH_ROUNDS):
         image = image - enlarge(F.avg_pool2d(image, 4) - parent)
-    deviation = image - _repeat(F.avg_pool2d(image, 4))
+    deviation = detail(image)
     highest = F.max_pool2d(deviation, 4).clamp(min=1e-6)
     lowest = F.max_pool2d(-deviation, 4).clamp(min=1e-6)
     above = (_TO_WHITE * (1 - parent) / highest).amin(1, keepdim=True)
     room = above.minimum(_TO_BLACK * (1 + parent) / lowest).clamp(0, 1)
     return _repeat(parent) + deviation * _repeat(room)
+
+
+def detail(image: Tensor) -> Tensor:
+    """What 4x4 averaging removes of ``image`` [B, C, 4h, 4w]."""
+    return image - _repeat(F.avg_pool2d(image, 4))
 
 
 def to_unit(pixels: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ def save_weights(path: Path, state: dict[str, Tensor], config: DenoiserConfig, p
 
 
 def amplitudes_of(metadata: dict[str, str]) -> Amplitudes | None:
-    """The table in a weights file's metadata, if there is one. Raises `ValueError` if it is broken."""
+    """Those in a weights file's metadata, if there are any. Raises `ValueError` if they are broken."""
     return Amplitudes.from_text(metadata[AMPLITUDES]) if AMPLITUDES in metadata else None
 
 

@@ -30,9 +30,7 @@ from model.contrast import (
     roughness,
     shares,
 )
-from model.precision import autocast_type
-from model.sampler import TUNED_CARRY
-from model.stage import enlarge, project
+from model.stage import detail, enlarge, project
 from model.training.covers import nearness, spread_evidence, with_covers
 from model.training.energy import Run
 from model.training.imagery import CropSampler, Picture, load_pictures
@@ -63,9 +61,9 @@ class Energies:
 
     def add(self, real: Tensor, made: Tensor, parent: Tensor, log2_gsd: Tensor) -> None:
         """Takes in crops [B, 3, 4h, 4w], what was generated for them, and their parents [B, 3, h, w]."""
-        plain = _detail(project(enlarge(parent), parent))
-        added = _detail(made) - plain
-        products = [_detail(real).square(), plain.square(), added.square(), plain * added]
+        plain = detail(project(enlarge(parent), parent))
+        added = detail(made) - plain
+        products = [detail(real).square(), plain.square(), added.square(), plain * added]
         rough = roughness(F.pad(parent, (ROUGHNESS_REACH,) * 4, mode="reflect"))
         inner = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
         counts = shares(rough, ROUGHNESS_KNOTS)[inner].double()
@@ -90,8 +88,7 @@ def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, s
     parents that were generated, with the amplitudes that the first half asks for, as in a chain. Then those by cover
     (`with_covers`). What comes out is `raised`.
     """
-    carry = TUNED_CARRY if weights.carry is None else weights.carry
-    run, generator = Run(weights.denoiser, autocast_type("cpu"), steps, carry), torch.Generator().manual_seed(seed)
+    run, generator = Run.of(weights, steps), torch.Generator().manual_seed(seed)
     count = max(1, crops // BATCH // 2)
 
     def batches(side: int, name: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
@@ -131,10 +128,6 @@ def calibrate(
         amplitudes = measure(weights, pictures, steps, crops, side)
     provenance = weights.provenance | {AMPLITUDES: amplitudes.to_text()}
     save_weights(out or path, weights.denoiser.state_dict(), weights.denoiser.config, provenance)
-
-
-def _detail(image: Tensor) -> Tensor:
-    return image - F.interpolate(F.avg_pool2d(image, 4), scale_factor=4, mode="nearest")
 
 
 def main(arguments: list[str] | None = None) -> None:

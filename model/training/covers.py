@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from model.contrast import GSD_KNOTS, SHAPES, Amplitudes, colour_shares, shares
+from model.stage import detail
 from model.training.energy import Run
 from model.training.imagery import CropSampler, Picture
 
@@ -92,6 +93,5 @@ def spread_evidence(sums: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _by_place(image: Tensor, side: int) -> NDArray[np.float64]:
     """Energy of what 4x4 averaging removes, in squared grey levels, in cells of ``side`` px but for those at the border."""
-    detail = (image - F.interpolate(F.avg_pool2d(image, 4), scale_factor=4, mode="nearest")) * 127.5
-    cells = F.avg_pool2d(detail.square().mean(1, keepdim=True), side)[:, 0, 1:-1, 1:-1]
+    cells = F.avg_pool2d((detail(image) * 127.5).square().mean(1, keepdim=True), side)[:, 0, 1:-1, 1:-1]
     return np.asarray(cells.double().numpy() + FAINT, np.float64)

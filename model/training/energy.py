@@ -25,12 +25,13 @@ from torch import Tensor
 from model.contrast import AMPLITUDE_MARGIN, Amplitudes
 from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE
 from model.guidance import LEVEL_REACH, condition_level
-from model.precision import autocasting
-from model.sampler import sample, times
-from model.stage import enlarge, project, shade, to_bytes, to_unit
+from model.precision import autocast_type, autocasting
+from model.sampler import TUNED_CARRY, sample, times
+from model.stage import detail, enlarge, project, shade, to_bytes, to_unit
 from model.training.critic import Adversary
 from model.training.loss import fade, normal
 from model.training.scores import Statistics, direction_score, energy_score, evenness_score, statistics, statistics_score
+from model.weights import Weights
 
 MARGIN = 16
 """Child pixels at each border left out of the score, as many as padding and made-up surroundings may show in."""
@@ -102,8 +103,7 @@ def energy_loss(
     pictures = run.picture(inputs, residual, colour=1.0), enlarge(parent), child
     made, upper, child = (image[..., MARGIN:-MARGIN, MARGIN:-MARGIN] for image in pictures)
     # By what the parent holds, never by what the child does: that would shift what the score is least for.
-    detail = parent - F.interpolate(F.avg_pool2d(parent, 4), scale_factor=4, mode="nearest")
-    weight = 1 / (detail.square().mean((1, 2, 3)).sqrt() + 0.03)
+    weight = 1 / (detail(parent).square().mean((1, 2, 3)).sqrt() + 0.03)
     loss, score, ceiling, gaps = run.judge(child, upper, made[:batch], made[batch:], weight)
     (wanted,) = torch.autograd.grad(loss, made)
     if adversary is not None:
@@ -189,6 +189,11 @@ class Run:
     steps: int
     carry: float
     judge: Callable[..., Judged] = judge
+
+    @classmethod
+    def of(cls, weights: Weights, steps: int) -> Run:
+        """On the CPU, of a weights file."""
+        return cls(weights.denoiser, autocast_type("cpu"), steps, TUNED_CARRY if weights.carry is None else weights.carry)
 
     def residual(self, inputs: Inputs) -> Tensor:
         """What the sampler draws, [B, 3, 4h, 4w]. Only its last prediction has gradients: what those before it say, posterior

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,11 +20,16 @@ def double(image: Tensor) -> Tensor:
     return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-RECIPE = 7
+RECIPE = 8
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
 _SMOOTH_ROUNDS = 2
-_TO_WHITE, _TO_BLACK = 0.75, 0.8
+_CUT = 15
+"""Of a block's 16 children so many may be as light as they can."""
+_CALM = 0.3
+"""Power of what a block's contrast would have to be multiplied by, for nothing in it to be too light, by which it is. With 0
+snow is harsher, and what bf16 rounds is seen as much as everything else that is made up near white."""
+_TO_WHITE, _TO_BLACK = 0.55, 0.8
 """Share of what a parent pixel leaves up to white and down to black that its children may take: a pixel of pure white or black
 would have only such descendants, a square without texture that grows with every zoom. Real pictures are nearly black more often
 than nearly white: a smaller share of what is below costs contrast."""
@@ -33,12 +39,17 @@ COLOUR_SHARE = 0.5
 hang together with what it makes up of light and dark, and shows as speckles on snow, rock and coasts."""
 _GREY, _COLOURED = 0.15, 0.4
 """Saturations, (max - min) / mean of the channels, up to which a parent is grey, and from which on all colour is kept."""
+_LIGHT, _SNOW = 1.5, 0.3
+"""Light, the mean of the channels above black (white is 2), from which on less of the colour is kept, and the share of it that
+is kept of what is white."""
 
 
 def colour_share(light: Tensor) -> Tensor:
     """Share [B, 1, H, W] of a residual's colour that is kept over what has the ``light`` [B, 3, H, W], above 0 (black)."""
-    saturation = (light.amax(1, keepdim=True) - light.amin(1, keepdim=True)) / light.mean(1, keepdim=True)
-    return COLOUR_SHARE + (1 - COLOUR_SHARE) * ((saturation - _GREY) / (_COLOURED - _GREY)).clamp(0, 1)
+    mean = light.mean(1, keepdim=True)
+    saturation = (light.amax(1, keepdim=True) - light.amin(1, keepdim=True)) / mean
+    share = COLOUR_SHARE + (1 - COLOUR_SHARE) * ((saturation - _GREY) / (_COLOURED - _GREY)).clamp(0, 1)
+    return share * (1 - (1 - _SNOW) * ((mean - _LIGHT) / (2 - _LIGHT)).clamp(0, 1))
 
 
 def scale_colour(image: Tensor, share: float | Tensor) -> Tensor:
@@ -65,18 +76,44 @@ def project(image: Tensor, parent: Tensor) -> Tensor:
     """Tie ``image`` [B, 3, 4h, 4w] to ``parent`` [B, 3, h, w], both on [-1, 1]: every 4x4 block gets the parent pixel's mean.
 
     What the means are off by is first taken away smoothly (back-projection, Irani and Peleg 1991): taken away block by block it
-    leaves a lattice of 4 px, lines between blocks differing by a fifth more than lines within them. A block that would leave
-    [-1, 1], or come too near to white or black, keeps its mean and loses contrast instead (its deviations are scaled down
-    together), so that clipping never shifts the mean; near white in all channels, for shadows that one of them lacks are red.
+    leaves a lattice of 4 px, lines between blocks differing by a fifth more than lines within them. Clipping never shifts the
+    mean: a block that would come too near to white is calmed a little, clipped there and raised by what that takes
+    (`level_off`), one that would come too near to black loses contrast (its deviations are scaled down together).
     """
     for _ in range(_SMOOTH_ROUNDS):
         image = image - enlarge(F.avg_pool2d(image, 4) - parent)
+    most = _TO_WHITE * (1 - parent)
     deviation = detail(image)
-    highest = F.max_pool2d(deviation, 4).clamp(min=1e-6)
-    lowest = F.max_pool2d(-deviation, 4).clamp(min=1e-6)
-    above = (_TO_WHITE * (1 - parent) / highest).amin(1, keepdim=True)
-    room = above.minimum(_TO_BLACK * (1 + parent) / lowest).clamp(0, 1)
+    # By exp2 and log2: pow rounds by where in memory a pixel is, and windows must agree.
+    calm = (_CALM * _room(deviation, most).amin(1, keepdim=True).log2()).exp2()
+    deviation = level_off(deviation * _repeat(calm), most)
+    above, below = _room(deviation, most).amin(1, keepdim=True), _room(-deviation, _TO_BLACK * (1 + parent))
+    room = above.minimum(below)
     return _repeat(parent) + deviation * _repeat(room)
+
+
+def level_off(deviation: Tensor, most: Tensor) -> Tensor:
+    """``deviation`` [B, 3, 4h, 4w], of mean 0 in every 4x4 block, with nothing above ``most`` [B, 3, h, w]: what is
+    above is cut off, and the block raised by as much, until its mean is 0 again.
+
+    So snow keeps its rocks and shadows. Scaled down instead, a block of snow at a ridge is a white square, which every further
+    zoom enlarges. It is cut and raised in all channels alike, for shadows that one of them lacks are red.
+    """
+    over = (deviation - _repeat(most)).amax(1, keepdim=True)
+    if not over.gt(0).any():  # hardly anything but snow is
+        return deviation
+    over = F.pixel_unshuffle(over, 4)
+    highest = over.permute(0, 2, 3, 1).sort(-1, descending=True).values[..., :_CUT].cumsum(-1)
+    # Raised by s, the mean of what is cut, max(0, over + s), is s. If the k highest are cut that is their sum / (16 - k), and
+    # it is never less than that of another k.
+    raised = (highest / (16 - torch.arange(1, _CUT + 1, device=over.device))).amax(-1).clamp(min=0)[:, None]
+    cut = (over + raised).clamp(min=0)
+    return deviation + detail(_repeat(raised) - F.pixel_shuffle(cut, 4))
+
+
+def _room(deviation: Tensor, most: Tensor) -> Tensor:
+    """What blocks of ``deviation`` [B, C, 4h, 4w] are to be multiplied by for none of it to exceed ``most`` [B, C, h, w]."""
+    return (most / F.max_pool2d(deviation, 4).clamp(min=1e-6)).clamp(0, 1)
 
 
 def detail(image: Tensor) -> Tensor:

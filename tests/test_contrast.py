@@ -169,6 +169,14 @@ def test_calibration_adds_amplitudes_to_the_weights(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in same)
 
 
+def test_a_calibration_that_went_wrong_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Amplitudes(np.full(SHAPES["roughness"], np.nan, np.float32))
+    monkeypatch.setattr("model.training.calibrate.measure", lambda *_: broken)
+    with pytest.raises(ValueError, match="finite"):
+        calibrate(DEFAULT_WEIGHTS, [], steps=1, out=tmp_path / "calibrated.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 TEXT = SOME.to_text()
 
 

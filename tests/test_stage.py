@@ -14,7 +14,7 @@ from model.denoiser import Denoiser, DenoiserConfig
 from model.inference import InferenceDenoiser
 from model.precision import choose_compute
 from model.sampler import sample, times
-from model.stage import COLOUR_SHARE, enlarge, project, scale_colour, shade, to_bytes, to_unit
+from model.stage import COLOUR_SHARE, colour_share, detail, enlarge, level_off, project, scale_colour, shade, to_bytes, to_unit
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 16])
@@ -75,6 +75,35 @@ def test_projection_ties_every_block_to_its_parent_even_where_it_would_clip() ->
     assert torch.allclose(F.avg_pool2d(tied, 4), parent, atol=1e-5)
     mean = F.avg_pool2d(to_bytes(tied).float(), 4)
     assert (mean - (parent + 1) * 127.5).abs().max() <= 0.51
+
+
+def test_a_block_too_light_is_cut_off_and_keeps_its_shadows() -> None:
+    deviation = detail(torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(6)) * 0.3)
+    most = torch.linspace(0.02, 2, 128).reshape(2, 1, 8, 8).expand(2, 3, 8, 8)
+    level = level_off(deviation, most)
+    assert F.avg_pool2d(level, 4).abs().max() < 1e-6
+    calm = F.max_pool2d(deviation, 4).amax(1) <= most[:, 0]
+    per_block = F.max_pool2d((level - deviation).abs(), 4).amax(1)
+    assert calm.any() and per_block[calm].max() < 1e-6 and per_block[~calm].min() > 0
+    # One shadow in each block of snow: it is as dark as it was beside what lies around it, which is all of one light.
+    shadow = torch.zeros(1, 3, 4, 4)
+    shadow[..., 1, 2] = -0.5
+    snow = level_off(detail(shadow), torch.full((1, 3, 1, 1), 0.01))
+    assert snow[..., 1, 2].allclose(torch.tensor(-0.15), atol=1e-6) and snow.max() <= 0.01 + 1e-6
+
+
+def test_cutting_off_is_steady() -> None:
+    """A pixel that comes to be cut off changes nothing at once: windows that differ by rounding must not differ by more."""
+    deviation = detail(torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(7)) * 0.2)
+    most = torch.full((1, 3, 16, 16), 0.1)
+    nudge = 1e-4 * torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(8))
+    change = level_off(deviation + detail(nudge), most) - level_off(deviation, most)
+    assert change.abs().max() < 20 * nudge.abs().max()
+
+
+def test_less_of_the_colour_is_kept_on_snow_than_on_grey_rock() -> None:
+    rock, sand, snow = (torch.full((1, 3, 1, 1), light) for light in (0.8, 1.4, 1.95))
+    assert colour_share(rock) == colour_share(sand) == COLOUR_SHARE > 2 * colour_share(snow) > 0
 
 
 @pytest.mark.parametrize("level", [20, 235])

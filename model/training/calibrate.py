@@ -122,11 +122,14 @@ def raised(amplitudes: Amplitudes) -> Amplitudes:
 def calibrate(
     path: Path, pictures: list[Picture], steps: int, crops: int = CROPS, side: int = CROP, out: Path | None = None
 ) -> None:
-    """Measures the amplitudes of the weights file ``path`` and writes them into it, or into ``out``; see `measure`."""
+    """Measures the amplitudes of the weights file ``path`` and writes them into it, or into ``out``; see `measure`. Raises
+    `ValueError`, and writes nothing, if they are not finite."""
     weights = load_weights(path)
     with torch.no_grad():
         amplitudes = measure(weights, pictures, steps, crops, side)
-    provenance = weights.provenance | {AMPLITUDES: amplitudes.to_text()}
+    text = amplitudes.to_text()
+    Amplitudes.from_text(text)  # nothing is written that could not be loaded
+    provenance = weights.provenance | {AMPLITUDES: text}
     save_weights(out or path, weights.denoiser.state_dict(), weights.denoiser.config, provenance)
 
 

@@ -85,7 +85,7 @@ def project(image: Tensor, parent: Tensor) -> Tensor:
     most = _TO_WHITE * (1 - parent)
     deviation = detail(image)
     # By exp2 and log2: pow rounds by where in memory a pixel is, and windows must agree.
-    calm = (_CALM * _room(deviation, most).amin(1, keepdim=True).log2()).exp2()
+    calm = (_CALM * _room(deviation, most).amin(1, keepdim=True).clamp(min=1e-6).log2()).exp2()
     deviation = level_off(deviation * _repeat(calm), most)
     above, below = _room(deviation, most).amin(1, keepdim=True), _room(-deviation, _TO_BLACK * (1 + parent))
     room = above.minimum(below)

@@ -106,6 +106,16 @@ def test_less_of_the_colour_is_kept_on_snow_than_on_grey_rock() -> None:
     assert colour_share(rock) == colour_share(sand) == COLOUR_SHARE > 2 * colour_share(snow) > 0
 
 
+@pytest.mark.parametrize("level", [0, 255])
+def test_what_is_black_or_white_can_be_trained_on(level: int) -> None:
+    parent = to_unit(torch.full((1, 3, 8, 8), level, dtype=torch.uint8))
+    image = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(9)).requires_grad_()
+    tied = project(image, parent)
+    (gradient,) = torch.autograd.grad(tied.square().sum(), image)
+    assert torch.isfinite(gradient).all()
+    assert torch.equal(to_bytes(tied), torch.full((1, 3, 32, 32), level, dtype=torch.uint8))
+
+
 @pytest.mark.parametrize("level", [20, 235])
 def test_what_is_nearly_black_or_white_does_not_become_so(level: int) -> None:
     parent = to_unit(torch.full((1, 3, 8, 8), level, dtype=torch.uint8))

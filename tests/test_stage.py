@@ -85,7 +85,7 @@ def test_a_block_too_light_is_cut_off_and_keeps_its_shadows() -> None:
     calm = F.max_pool2d(deviation, 4).amax(1) <= most[:, 0]
     per_block = F.max_pool2d((level - deviation).abs(), 4).amax(1)
     assert calm.any() and per_block[calm].max() < 1e-6 and per_block[~calm].min() > 0
-    # One shadow in each block of snow: it is as dark as it was beside what lies around it, which is all of one light.
+    # One shadow in a block of snow: the others get as light as they may, and it is as dark as pays for them.
     shadow = torch.zeros(1, 3, 4, 4)
     shadow[..., 1, 2] = -0.5
     snow = level_off(detail(shadow), torch.full((1, 3, 1, 1), 0.01))

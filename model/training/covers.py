@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from model.contrast import GSD_KNOTS, SHAPES, Amplitudes, colour_shares, shares
-from model.stage import detail, to_bytes, to_unit
-from model.training.energy import Run
+from model.stage import detail
+from model.training.energy import Run, rounded
 from model.training.imagery import CropSampler, Picture
 
 DEPTH = 3
@@ -56,12 +56,12 @@ def chain_energies(
     """Energies of detail, by resolution and cover, of crops [B, 3, S, S] and of chains below their means over 4**`DEPTH` px:
     [2, *cover]. Each of these means is a place; all but those at the border count, at stages that have generated parents.
     Places weigh by the root of their energies, between counting all alike and hardly any but the rough ones."""
-    image = top = to_unit(to_bytes(F.avg_pool2d(real, 4**DEPTH)))
+    image = top = rounded(F.avg_pool2d(real, 4**DEPTH))
     cover = colour_shares(top)[..., 1:-1, 1:-1].double().numpy()
     sums: NDArray[np.float64] = np.zeros((2, *SHAPES["cover"]))
     for depth in range(1, DEPTH + 1):
         gsd = log2_gsd + 2 * (DEPTH - depth)
-        image = to_unit(to_bytes(run.stage(image, gsd, generator, amplitudes)))
+        image = rounded(run.stage(image, gsd, generator, amplitudes))
         if depth == 1:
             continue
         there = F.avg_pool2d(real, 4 ** (DEPTH - depth))

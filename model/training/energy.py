@@ -86,13 +86,13 @@ def energy_loss(
 
     if generations == 0:
         faded = torch.rand((), generator=generator, device=draw).item() < 0.5
-        low = _rounded(fade(parent, generator) if faded else parent).repeat(2, 1, 1, 1)
+        low = rounded(fade(parent, generator) if faded else parent).repeat(2, 1, 1, 1)
     else:
         with torch.no_grad():
-            low = _rounded(F.avg_pool2d(parent, 4**generations)).repeat(2, 1, 1, 1)
+            low = rounded(F.avg_pool2d(parent, 4**generations)).repeat(2, 1, 1, 1)
             for above in range(generations, 0, -1):
                 stage = Inputs.draw(low, twice + 2 * above, generator, distrust)
-                low = _rounded(run.picture(stage, run.residual(stage), amplitudes))
+                low = rounded(run.picture(stage, run.residual(stage), amplitudes))
     if generations > 1:
         side = parent.shape[2] // 2
         top, left = (int(torch.randint(side // 2 + 1, (), generator=generator, device=draw)) * 2 for _ in range(2))
@@ -266,5 +266,6 @@ def _note(notes: dict[str, float], values: dict[str, Tensor]) -> None:
         notes[name] = 0.98 * notes.get(name, value) + 0.02 * value
 
 
-def _rounded(image: Tensor) -> Tensor:
+def rounded(image: Tensor) -> Tensor:
+    """``image`` on [-1, 1] as it is kept between stages: in whole grey levels."""
     return to_unit(to_bytes(image))

@@ -1,9 +1,10 @@
-"""How strong generated detail is: by ground resolution, and by how rough and of what colour the parent is around a pixel.
+"""How strong generated detail is: by ground resolution, by how rough and of what colour the parent is around a pixel, and by
+how strong it is there beside what lies around.
 
 Few steps of a network of finite size hedge: rough places come out too faint and smooth ones too strong, and woods and meadows
 as rough as rock, which a cascade multiplies stage by stage. `model.training.calibrate` measures by how much, on imagery that is
-trained on, and the weights file carries the `Amplitudes`. They are pure functions of the resolution and of the parent's pixels
-within `ROUGHNESS_REACH` and a few more, which the halo covers, so that they have no seams.
+trained on, and the weights file carries the `Amplitudes`. They are pure functions of the resolution, of the parent's pixels
+within `ROUGHNESS_REACH` and a few more, and of the detail's within some 10, which the halo covers, so that they have no seams.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-RECIPE = 4
+RECIPE = 5
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
 ROUGHNESS_REACH = 2
@@ -32,6 +33,11 @@ TINT_KNOTS = np.array([-0.1, 0.0, 0.1, 0.2])
 """By how much green exceeds the mean of the three channels there, as a share of it: woods and fields; below 0 by how much blue
 does: water."""
 
+NEAR, AROUND = 3, 9
+"""Sides of the squares in which detail's own energy counts for its `gathering`, in cells of 2 px."""
+_FAINT = 0.01
+"""Added to these energies, in squared units of the residual: fainter ones are alike."""
+
 SMOOTH_MARGIN = 2
 AMPLITUDE_MARGIN = ROUGHNESS_REACH + SMOOTH_MARGIN
 """Parent pixels that `Amplitudes.of` needs beyond a window."""
@@ -40,6 +46,7 @@ Table = NDArray[np.float32]
 SHAPES = {
     "roughness": (len(GSD_KNOTS), len(ROUGHNESS_KNOTS)),
     "cover": (len(GSD_KNOTS), len(LIGHT_KNOTS), len(TINT_KNOTS)),
+    "sparsity": (len(GSD_KNOTS),),
 }
 
 
@@ -47,13 +54,30 @@ def _ones(name: str) -> Table:
     return np.ones(SHAPES[name], np.float32)
 
 
+def _zeros(name: str) -> Table:
+    return np.zeros(SHAPES[name], np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Amplitudes:
     """What detail is multiplied by, at knots of ground resolution (`GSD_KNOTS`): ``roughness``, by `ROUGHNESS_KNOTS`, times
-    ``cover``, by `LIGHT_KNOTS` and `TINT_KNOTS`. As they stand by themselves they change nothing."""
+    ``cover``, by `LIGHT_KNOTS` and `TINT_KNOTS`, times `gathering` by the power ``sparsity``. As they stand by themselves they
+    change nothing."""
 
     roughness: Table = field(default_factory=lambda: _ones("roughness"))
     cover: Table = field(default_factory=lambda: _ones("cover"))
+    sparsity: Table = field(default_factory=lambda: _zeros("sparsity"))
+
+    def scale(self, detail: Tensor, wide: Tensor, log2_gsd: Tensor) -> Tensor:
+        """Generated ``detail`` [B, 3, 4h, 4w] times all of them; the other arguments as for `of`."""
+        amplitude = self.of(wide, log2_gsd)
+        if self.sparsity.any():
+            power = _at(self.sparsity, log2_gsd)[:, 0]
+            rows = torch.from_numpy(power.astype(np.float32)).to(detail.device)[:, None, :, None]
+            if rows.shape[2] > 1:  # rows of resolutions have 8 px, cells of energy 2
+                rows = rows.repeat_interleave(4, 2)
+            amplitude = amplitude * gathering(detail, rows)
+        return detail * amplitude
 
     def of(self, wide: Tensor, log2_gsd: Tensor) -> Tensor:
         """Amplitudes of the detail of children [B, 1, 4h, 4w], smooth from one parent pixel to the next. With a resolution for
@@ -85,6 +109,22 @@ class Amplitudes:
             return Amplitudes(**given)
         except (KeyError, TypeError) as error:
             raise ValueError(f"the amplitudes are not tables by {', '.join(SHAPES)} ({error})") from error
+
+
+def gathering(detail: Tensor, power: Tensor) -> Tensor:
+    """What ``detail`` [B, 3, h, w] in units of the residual is to be multiplied by, [B, 1, h, w], to lie in fewer places: the
+    ``power`` (a number for each row of cells of 2 px, [B, 1, h / 2 or 1, 1]) of its deviation near a pixel over that around it.
+
+    Real detail is a texture times a scale that varies from place to place (Gaussian scale mixtures, Wainwright and Simoncelli
+    2000); that of few steps varies less, and is grain where real ground is smooth between edges. Below 0 it is spread out.
+    """
+    energy = F.avg_pool2d(detail.mean(1, keepdim=True).square(), 2)
+    near, around = (
+        (F.avg_pool2d(energy, side, stride=1, padding=side // 2, count_include_pad=False) + _FAINT).log2()
+        for side in (NEAR, AROUND)
+    )
+    # By exp2 and log2: pow rounds by where in memory a pixel is, and windows must agree.
+    return F.interpolate(power / 2 * (near - around), scale_factor=2, mode="bilinear", align_corners=False).exp2()
 
 
 def roughness(wide: Tensor) -> Tensor:
@@ -130,9 +170,13 @@ def _bounded(values: Tensor, knots: NDArray[np.float64]) -> Tensor:
 
 def _by_row(table: Table, log2_gsd: Tensor, wide: Tensor) -> Tensor:
     """``table`` [G, ...] at resolutions [B, R], for what has two rows of parents for each of these: [B, K, 1 or h, 1]."""
-    gsd = log2_gsd.double().cpu().numpy()
-    rows = np.stack([np.interp(gsd, GSD_KNOTS, column) for column in table.reshape(len(GSD_KNOTS), -1).T], 1)  # [B, K, R]
-    by_knot = torch.from_numpy(rows.astype(np.float32)).to(wide.device)[..., None]
+    by_knot = torch.from_numpy(_at(table, log2_gsd).astype(np.float32)).to(wide.device)[..., None]
     if by_knot.shape[2] > 1:
         by_knot = F.pad(by_knot.repeat_interleave(2, 2), (0, 0, SMOOTH_MARGIN, SMOOTH_MARGIN), mode="replicate")
     return by_knot
+
+
+def _at(table: Table, log2_gsd: Tensor) -> NDArray[np.float64]:
+    """``table`` [G, ...] at resolutions [B, R]: [B, K, R]."""
+    gsd = log2_gsd.double().cpu().numpy()
+    return np.stack([np.interp(gsd, GSD_KNOTS, column) for column in table.reshape(len(GSD_KNOTS), -1).T], 1)

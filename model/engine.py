@@ -98,7 +98,7 @@ class Engine:
         plane = level / MAX_CONDITION_LEVEL
         residual = sample(lambda z, t: self.denoiser(z, seen, plane, t, gsd), noise, self.steps, self._carry)
         if self._amplitudes is not None:
-            residual = residual * self._amplitudes.of(wide, gsd)
+            residual = self._amplitudes.scale(residual, wide, gsd)
         upper = _trim(enlarge(_trim(wide, LEVEL_REACH)), 4 * ENLARGE_MARGIN)
         return project(upper + RESIDUAL_SCALE * shade(residual, upper), parent)
 

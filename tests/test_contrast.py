@@ -26,7 +26,7 @@ from model.contrast import (
 )
 from model.denoiser import Denoiser
 from model.stage import enlarge, project
-from model.training import covers
+from model.training import covers, sparsity
 from model.training.calibrate import CHAIN_GAIN, LEAST, MOST, Energies, calibrate, raised
 from model.training.energy import Run
 from model.training.imagery import load_pictures
@@ -119,7 +119,7 @@ def test_light_land_is_raised_most_where_chains_lack_most() -> None:
     assert gain[:, 0] == pytest.approx(np.repeat(CHAIN_GAIN[0][:, None], 4, 1)) and (gain >= 1 - 1e-6).all()
     assert gain[:, -1, 1:] == pytest.approx(np.repeat(CHAIN_GAIN[1][:, None], 3, 1))
     assert gain[:, -1, 0] == pytest.approx(CHAIN_GAIN[0])  # water
-    assert CHAIN_GAIN[1].argmax() == np.flatnonzero(GSD_KNOTS == 6)[0]  # 64 m
+    assert CHAIN_GAIN[1].argmax() == np.flatnonzero(GSD_KNOTS == 8)[0]  # 256 m
 
 
 class FaintWoods(Run):
@@ -163,10 +163,17 @@ def test_calibration_adds_amplitudes_to_the_weights(tmp_path: Path) -> None:
     before, after = load_weights(), load_weights(out)
     found = after.amplitudes
     assert found is not None and LEAST <= found.roughness.min() < found.roughness.max() <= MOST
-    assert covers.LEAST <= found.cover.min() < found.cover.max() <= covers.MOST * CHAIN_GAIN.max()
+    assert 0.9 * covers.LEAST <= found.cover.min() < found.cover.max() <= 1.1 * covers.MOST * CHAIN_GAIN.max()
+    assert sparsity.LEAST <= found.sparsity.min() <= found.sparsity.max() <= sparsity.MOST and found.sparsity.any()
     assert after.metadata.keys() - {AMPLITUDES} == before.metadata.keys() - {AMPLITUDES}
     same = zip(before.denoiser.state_dict().values(), after.denoiser.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in same)
+
+    again = tmp_path / "again.safetensors"
+    calibrate(out, load_pictures(tmp_path), steps=1, crops=2, out=again, sparsity_only=True)
+    kept = load_weights(again).amplitudes
+    assert kept is not None and np.array_equal(kept.roughness, found.roughness)
+    assert (kept.cover / found.cover).std(axis=(1, 2)) == pytest.approx(0, abs=1e-3)  # by resolution alone
 
 
 def test_a_calibration_that_went_wrong_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

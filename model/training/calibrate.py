@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,15 +33,14 @@ from model.stage import detail, enlarge, project
 from model.training.covers import nearness, spread_evidence, with_covers
 from model.training.energy import Run
 from model.training.imagery import CropSampler, Picture, load_pictures
+from model.training.sparsity import Crops, below_generated, with_sparsity
 from model.weights import AMPLITUDES, Weights, load_weights, save_weights
 
 CROP, BATCH, CROPS = 192, 4, 1200
 MARGIN = 4
 """Parent pixels at a crop's border that are not counted: the padding shows there."""
-CHAINED_BELOW = 7.5
-"""log2 of the metres per pixel below which chains count: coarser stages lie right below the base picture."""
 CHAIN_GAIN = np.array(
-    [[1.08, 1.15, 1.2, 1.05, 1.05, 1.0, 1.03, 1.1], [1.08, 1.15, 1.2, 1.25, 1.4, 1.35, 1.06, 1.14]], np.float32
+    [[1.08, 1.15, 1.34, 1.05, 1.05, 1.0, 1.03, 1.1], [1.08, 1.15, 1.34, 1.25, 1.4, 1.47, 1.06, 1.14]], np.float32
 )
 """Times the amplitudes, by `GSD_KNOTS`, of dark land and water, and of light land. On training crops chains have the
 contrast of real imagery without it; held-out land is rougher where it is light, and what each stage lacks the next one
@@ -84,33 +82,38 @@ class Energies:
 def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, side: int = CROP, seed: int = 0) -> Amplitudes:
     """The amplitudes of ``weights`` at ``steps`` on ``crops`` crops of ``side`` px of ``pictures``, images trained on.
 
-    Those by roughness first: half of the crops have their true parents; of the other half those finer than `CHAINED_BELOW` have
-    parents that were generated, with the amplitudes that the first half asks for, as in a chain. Then those by cover
-    (`with_covers`). What comes out is `raised`.
+    Those by roughness first: half of the crops have their true parents; of the other half those that are fine enough have
+    parents that were generated (`below_generated`), with the amplitudes that the first half asks for, as in a chain. Then those
+    by cover (`with_covers`), which are `raised`. Sparsity is measured with all of these (`measure_sparsity`).
     """
     run, generator = Run.of(weights, steps), torch.Generator().manual_seed(seed)
-    count = max(1, crops // BATCH // 2)
-
-    def batches(side: int, name: str) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
-        found = itertools.islice(DataLoader(CropSampler(pictures, side, seed), BATCH), count)
-        return tqdm(found, desc=name, total=count, unit="batch", dynamic_ncols=True)
-
     energies = Energies()
-    for real, log2_gsd, _ in batches(side, "roughness"):
+    for real, log2_gsd in _crops("roughness", pictures, crops // 2, side, seed):
         parent = F.avg_pool2d(real, 4)
         energies.add(real, run.stage(parent, log2_gsd, generator), parent, log2_gsd)
     measured = Amplitudes(energies.table())
-    for real, log2_gsd, _ in batches(2 * side, "roughness in chains"):
-        real, log2_gsd = (v[log2_gsd < CHAINED_BELOW] for v in (real, log2_gsd))
-        if not len(real):
-            continue
-        parent = F.avg_pool2d(real, 4)
-        parent = run.stage(F.avg_pool2d(parent, 4), log2_gsd + 2, generator, measured)
-        # Away from its border, where the padding shows.
-        edge = side // 8
-        parent, real = parent[..., edge:-edge, edge:-edge], real[..., 4 * edge : -4 * edge, 4 * edge : -4 * edge]
-        energies.add(real, run.stage(parent, log2_gsd, generator), parent, log2_gsd)
-    return raised(with_covers(run, Amplitudes(energies.table()), pictures, crops, seed))
+    for crop, log2_gsd in _crops("roughness in chains", pictures, crops // 2, 2 * side, seed):
+        if (chained := below_generated(run, measured, crop, log2_gsd, generator)) is not None:
+            real, parent, gsd = chained
+            energies.add(real, run.stage(parent, gsd, generator), parent, gsd)
+    served = raised(with_covers(run, Amplitudes(energies.table()), pictures, crops, seed))
+    return measure_sparsity(run, served, pictures, crops, side, seed)
+
+
+def measure_sparsity(
+    run: Run, amplitudes: Amplitudes, pictures: list[Picture], crops: int, side: int = CROP, seed: int = 0
+) -> Amplitudes:
+    """``amplitudes`` with the sparsity that half as many as ``crops`` crops ask for (`with_sparsity`); see `measure`."""
+    return with_sparsity(
+        run, amplitudes, _crops("sparsity", pictures, crops // 2, 2 * side, seed), torch.Generator().manual_seed(seed)
+    )
+
+
+def _crops(name: str, pictures: list[Picture], crops: int, side: int, seed: int) -> Crops:
+    count = max(1, crops // BATCH)
+    found = itertools.islice(DataLoader(CropSampler(pictures, side, seed), BATCH), count)
+    for real, log2_gsd, _ in tqdm(found, desc=name, total=count, unit="batch", dynamic_ncols=True):
+        yield real, log2_gsd
 
 
 def raised(amplitudes: Amplitudes) -> Amplitudes:
@@ -120,13 +123,23 @@ def raised(amplitudes: Amplitudes) -> Amplitudes:
 
 
 def calibrate(
-    path: Path, pictures: list[Picture], steps: int, crops: int = CROPS, side: int = CROP, out: Path | None = None
+    path: Path,
+    pictures: list[Picture],
+    steps: int,
+    crops: int = CROPS,
+    side: int = CROP,
+    out: Path | None = None,
+    sparsity_only: bool = False,
 ) -> None:
-    """Measures the amplitudes of the weights file ``path`` and writes them into it, or into ``out``; see `measure`. Raises
-    `ValueError`, and writes nothing, if they are not finite."""
+    """Measures the amplitudes of the weights file ``path`` and writes them into it, or into ``out``; see `measure`. With
+    ``sparsity_only`` it keeps all others that the file has. Raises `ValueError`, and writes nothing, if they are not finite."""
     weights = load_weights(path)
     with torch.no_grad():
-        amplitudes = measure(weights, pictures, steps, crops, side)
+        if sparsity_only:
+            known = weights.amplitudes or Amplitudes()
+            amplitudes = measure_sparsity(Run.of(weights, steps), known, pictures, crops, side)
+        else:
+            amplitudes = measure(weights, pictures, steps, crops, side)
     text = amplitudes.to_text()
     Amplitudes.from_text(text)  # nothing is written that could not be loaded
     provenance = weights.provenance | {AMPLITUDES: text}
@@ -140,10 +153,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path, required=True, nargs="+", help="weights files to measure and to write into")
     parser.add_argument("--steps", type=int, default=2, help="sampler steps to measure at")
     parser.add_argument("--crops", type=int, default=CROPS, help="crops to measure on")
+    parser.add_argument("--sparsity-only", action="store_true", help="keep all other amplitudes that the files have")
     options = parser.parse_args(arguments)
     pictures = load_pictures(options.imagery)
     for path in options.weights:
-        calibrate(path, pictures, options.steps, options.crops)
+        calibrate(path, pictures, options.steps, options.crops, sparsity_only=options.sparsity_only)
 
 
 if __name__ == "__main__":

@@ -223,7 +223,7 @@ class Run:
         parent = inputs.parent
         if amplitudes is not None:
             wide = F.pad(parent, (AMPLITUDE_MARGIN,) * 4, mode="reflect")
-            residual = residual * amplitudes.of(wide, inputs.log2_gsd[:, None])
+            residual = amplitudes.scale(residual, wide, inputs.log2_gsd[:, None])
         upper = enlarge(parent)
         return project(upper + RESIDUAL_SCALE * shade(residual, upper, colour), parent)
 

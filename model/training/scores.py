@@ -88,8 +88,7 @@ def statistics_score(real: Statistics, one: Statistics, other: Statistics) -> Te
 def statistics(image: Tensor) -> Statistics:
     """Of pictures [B, 3, S, S] on [-1, 1], S a multiple of 8, each [B, K], after Portilla and Simoncelli 2000.
 
-    - ``tails``: logarithms of the kurtosis of luminance increments by `LAGS`, along the axes and along the diagonals: much for
-      few strong edges, log 3 for noise;
+    - ``tails``: much for few strong edges, log 3 for noise (`tails`);
     - ``skew``: s of luminance in both octaves, as s / (1 + |s|): lights or shadows;
     - ``uneven``: standard deviation of the logarithms of local energies over 4 and 16 px;
     - ``tied``: correlation of these between an octave and the next coarser one, for both: whether detail lies where its parent
@@ -104,19 +103,25 @@ def statistics(image: Tensor) -> Statistics:
     logs = (energies + _FAINT).log()
     by_octave = [(e.mean(1) + _FAINT).log() for e in (energies[:, :4], energies[:, 4:], coarser)]
     broad = (F.avg_pool2d(energies, 4) + _FAINT).log()
-    grey = image.mean(1) * 127.5
-    # Diagonals of about the same length.
-    steps = [increments.square() for lag in LAGS for increments in (_along(grey, lag), _diagonally(grey, round(lag * 0.71)))]
     found = {
-        # Rounding's share, as in `model.training.measures`: a flat picture has the kurtosis of noise.
-        "tails": [((s.square().mean(1) + 3 / 36) / (s.mean(1) + 1 / 6).square()).log() for s in steps],
         "skew": [_bounded_skewness(octave.mean(1).flatten(1) * 127.5) for octave in octaves],
         "uneven": [log.var((2, 3)).mean(1).add(_TINY).sqrt() for log in (logs, broad)],
         "tied": [_correlation(a.flatten(1), b.flatten(1)) for a, b in pairwise(by_octave)],
     }
+    stacked = {"tails": tails(image)} | {name: torch.stack(values, 1) for name, values in found.items()}
     headings = [direction_shares(octave).mean((2, 3)) for octave in octaves]
-    found["upright"] = [(h[:, 0::4] - h[:, 2::4]).mean(1) for h in headings]
-    return {**{name: torch.stack(values, 1) for name, values in found.items()}, "heading": torch.cat(headings, 1)}
+    upright = torch.stack([(h[:, 0::4] - h[:, 2::4]).mean(1) for h in headings], 1)
+    return stacked | {"upright": upright, "heading": torch.cat(headings, 1)}
+
+
+def tails(image: Tensor) -> Tensor:
+    """Logarithms of the kurtosis of luminance increments of pictures [B, 3, S, S] on [-1, 1], by `LAGS`, along the axes and
+    along the diagonals: [B, 2 x 4]."""
+    grey = image.mean(1) * 127.5
+    # Diagonals of about the same length.
+    steps = [increments.square() for lag in LAGS for increments in (_along(grey, lag), _diagonally(grey, round(lag * 0.71)))]
+    # Rounding's share, as in `model.training.measures`: a flat picture has the kurtosis of noise.
+    return torch.stack([((s.square().mean(1) + 3 / 36) / (s.mean(1) + 1 / 6).square()).log() for s in steps], 1)
 
 
 def _fair_score(real: Features, one: Features, other: Features) -> Tensor:

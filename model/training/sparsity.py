@@ -1,0 +1,77 @@
+"""How sparse generated detail must be for increments to have the kurtosis of real ones, which is much where there are few
+strong edges and little where grain is everywhere alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.contrast import SHAPES, Amplitudes, Table
+from model.stage import detail
+from model.training.covers import nearness, spread_evidence
+from model.training.energy import MARGIN, Inputs, Run
+from model.training.scores import tails
+
+CHAINED_BELOW = 7.5
+"""log2 of the metres per pixel below which chains count: coarser stages lie right below the base picture."""
+TRIED = 0.5
+"""Power that is tried beside 0: the kurtosis goes nearly straight from one to the other."""
+LEAST, MOST = -0.5, 1.0
+
+Crops = Iterable[tuple[Tensor, Tensor]]
+"""Real crops [B, 3, S, S] on [-1, 1] and log2 of their metres per pixel [B]."""
+
+
+def with_sparsity(run: Run, amplitudes: Amplitudes, crops: Crops, generator: torch.Generator) -> Amplitudes:
+    """``amplitudes`` with the sparsity that ``crops`` ask for, below their true parents and below generated ones alike, and
+    those by cover divided by what it does to the strength of detail."""
+    tried = [replace(amplitudes, sparsity=np.full_like(amplitudes.sparsity, power)) for power in (0.0, TRIED)]
+    kurtosis: NDArray[np.float64] = np.zeros((3, *SHAPES["sparsity"]))
+    energy: NDArray[np.float64] = np.zeros((2, *SHAPES["sparsity"]))
+    for real, log2_gsd in crops:
+        edge = real.shape[2] // 4
+        inner = real[..., edge:-edge, edge:-edge]
+        places = [(inner, F.avg_pool2d(inner, 4), log2_gsd)]
+        if (chained := below_generated(run, tried[0], real, log2_gsd, generator)) is not None:
+            places.append(chained)
+        for child, parent, gsd in places:
+            inputs = Inputs.draw(parent, gsd.float(), generator)
+            residual = run.residual(inputs)
+            made = [run.picture(inputs, residual, each) for each in tried]
+            near = nearness(gsd)
+            inside = [picture[..., MARGIN:-MARGIN, MARGIN:-MARGIN] for picture in (child, *made)]
+            kurtosis += [near.T @ tails(picture).mean(1).double().numpy() for picture in inside]
+            energy += [near.T @ detail(picture).square().mean((1, 2, 3)).double().numpy() for picture in inside[1:]]
+    power = power_of(kurtosis)
+    plain, stronger = spread_evidence(energy)
+    gain = np.divide(stronger, plain, out=np.ones_like(plain), where=plain > 0) ** (power / TRIED / 2)
+    return replace(amplitudes, sparsity=power, cover=(amplitudes.cover / gain[:, None, None]).astype(np.float32))
+
+
+def power_of(sums: NDArray[np.float64]) -> Table:
+    """The power [G] that gives what is generated the kurtosis of the real, from sums of logarithms [3, G] over the same places:
+    of real pictures, and of generated ones with the powers 0 and `TRIED`. 0 where there is no evidence."""
+    real, plain, tried = spread_evidence(sums)
+    power = np.divide(TRIED * (real - plain), tried - plain, out=np.zeros_like(real), where=tried > plain)
+    return np.asarray(np.clip(power, LEAST, MOST), np.float32)
+
+
+def below_generated(
+    run: Run, amplitudes: Amplitudes, real: Tensor, log2_gsd: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """The middles [b, 3, S / 2, S / 2] of those of ``real`` [B, 3, S, S] that are finer than `CHAINED_BELOW`, parents for them
+    that a stage made from their grandparents, and their resolutions; None if there are none."""
+    real, log2_gsd = (v[log2_gsd < CHAINED_BELOW] for v in (real, log2_gsd))
+    if not len(real):
+        return None
+    parent = run.stage(F.avg_pool2d(real, 16), log2_gsd + 2, generator, amplitudes)
+    # Away from its border, where the padding shows.
+    edge = parent.shape[2] // 4
+    return real[..., 4 * edge : -4 * edge, 4 * edge : -4 * edge], parent[..., edge:-edge, edge:-edge], log2_gsd

@@ -43,11 +43,15 @@ def planet(precision: str) -> Planet:
     return open_planet("earth", steps=1, device=DEVICE, precision=precision)
 
 
+def served() -> Planet:
+    return planet("auto")
+
+
 def rendered(planet: Planet, steps: int, place: Place) -> torch.Tensor:
-    """float [3, side, side] in grey levels, before rounding, of one window at ``steps``."""
+    """float [3, side, side] in grey levels, before rounding, of one window at ``steps``, below parents as they are served."""
     engine = Engine.of(planet.weights, planet.compute, planet.seed, steps)
     side = len(place.parent_rows)
-    parent = planet.read(place.zoom - 2, place.left // 4 - PARENT_MARGIN, place.top // 4 - PARENT_MARGIN, side, side)
+    parent = served().read(place.zoom - 2, place.left // 4 - PARENT_MARGIN, place.top // 4 - PARENT_MARGIN, side, side)
     return (engine.generate([place.window(parent)])[0] + 1) * 127.5
 
 
@@ -76,13 +80,13 @@ def test_blocks_agree_with_a_window_across_their_border(steps: int, case: tuple[
 
 @pytest.mark.parametrize(("steps", "case"), sorted({*TURNS, *TUNED}))
 def test_they_agree_in_the_format_that_is_served(steps: int, case: tuple[int, int, int]) -> None:
-    off = disagreement(planet("auto"), steps, case)
+    off = disagreement(served(), steps, case)
     assert off.square().mean().sqrt() <= 0.1 and (off > 0.5).float().mean() <= 0.002
 
 
 def test_no_jump_over_block_borders() -> None:
     """DESIGN M5: steps between neighbouring pixels are no larger over block borders than elsewhere (|z| < 3)."""
-    pixels = planet("auto").read(10, 1143 * BLOCK - 64, 812 * BLOCK - 64, 8 * BLOCK, 8 * BLOCK).astype(np.float64)
+    pixels = served().read(10, 1143 * BLOCK - 64, 812 * BLOCK - 64, 8 * BLOCK, 8 * BLOCK).astype(np.float64)
     for axis in (0, 1):
         jumps = np.abs(np.diff(pixels, axis=axis)).mean((1 - axis, 2))
         at = (np.arange(len(jumps)) + 1 + BLOCK - 64) % BLOCK == 0

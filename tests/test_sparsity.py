@@ -53,7 +53,7 @@ def test_what_lies_further_away_does_not_count() -> None:
 
 
 def test_gathering_is_a_power_of_local_deviation_over_that_around() -> None:
-    """Detail three times as strong in a disc that is wider than what counts as near, and smaller than what counts as around."""
+    """Detail three times as strong in a square larger than what counts as near, and smaller than what counts as around."""
     detail = torch.ones(1, 3, 64, 64)
     detail[..., 28:36, 28:36] = 3
     found = gathering(detail, power(0.5))[0, 0]

@@ -19,8 +19,8 @@ PULLS = 24
 
 
 def texture(seed: int) -> Tensor:
-    """Noise in streaks, [4, 3, 64, 64]."""
-    noise = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
+    """Noise in streaks, [2, 3, 64, 64]."""
+    noise = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
     return 0.1 * (noise + noise.roll(1, 3) + noise.roll(2, 3))
 
 
@@ -30,7 +30,7 @@ def asked_for(loudness: float) -> float:
     gradient = 0.0
     for step in range(PULLS):
         plain = texture(1000 + step)
-        added = adversary.pull(torch.ones_like(plain), texture(step), loudness * plain, torch.zeros(4), generator)
+        added = adversary.pull(torch.ones_like(plain), texture(step), loudness * plain, torch.zeros(2), generator)
         if step >= PULLS // 2:
             gradient += float((added * plain).sum())
     return gradient
@@ -45,8 +45,8 @@ def test_it_pulls_towards_real_contrast() -> None:
 def test_its_verdicts_depend_on_the_resolution_and_come_by_scale() -> None:
     torch.manual_seed(0)
     net, x = Critic(), texture(0)
-    fine, coarse = net(x, torch.zeros(4)), net(x, torch.full((4,), 9.0))
-    assert [tuple(v.shape) for v in fine] == [(4, 1, 16, 16), (4, 1, 8, 8), (4, 1, 4, 4)]
+    fine, coarse = net(x, torch.zeros(2)), net(x, torch.full((2,), 9.0))
+    assert [tuple(v.shape) for v in fine] == [(2, 1, 16, 16), (2, 1, 8, 8), (2, 1, 4, 4)]
     assert all(not torch.equal(a, b) for a, b in zip(fine, coarse, strict=True))
 
 
@@ -56,7 +56,7 @@ def test_its_say_grows_from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
     for step in range(6):
         own = 2 * texture(9)
-        sizes.append(float(adversary.pull(own, texture(step), texture(9), torch.zeros(4), generator).norm() / own.norm()))
+        sizes.append(float(adversary.pull(own, texture(step), texture(9), torch.zeros(2), generator).norm() / own.norm()))
     # Half the loss's own gradient from the fourth step on, but for the running mean of the critic's.
     assert sizes[0] == pytest.approx(0.5 / 4, rel=1e-3) and sizes[0] < sizes[1] < sizes[3]
 
@@ -81,7 +81,7 @@ def test_a_run_with_a_critic_is_resumed_with_it(tmp_path: Path) -> None:
 
 def test_pictures_that_do_not_count_are_not_asked_for_anything() -> None:
     adversary, generator = Adversary(1.0, "cpu", None), torch.Generator().manual_seed(0)
-    made, counts = texture(9).repeat(2, 1, 1, 1), torch.tensor([1.0, 0.0, 1.0, 0.0])
-    assert not adversary.pull(made, texture(0), made, torch.zeros(4), generator, torch.zeros(4)).any()
-    gradient = adversary.pull(made, texture(0), made, torch.zeros(4), generator, counts)
-    assert [bool(image.any()) for image in gradient] == 2 * [True, False, True, False]
+    made, counts = texture(9).repeat(2, 1, 1, 1), torch.tensor([1.0, 0.0])
+    assert not adversary.pull(made, texture(0), made, torch.zeros(2), generator, torch.zeros(2)).any()
+    gradient = adversary.pull(made, texture(0), made, torch.zeros(2), generator, counts)
+    assert [bool(image.any()) for image in gradient] == 2 * [True, False]

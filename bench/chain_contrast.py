@@ -11,17 +11,15 @@ do there.
 from __future__ import annotations
 
 import argparse
-import itertools
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from model.contrast import GSD_KNOTS, LIGHT_KNOTS, SHAPES, TINT_KNOTS, Amplitudes
-from model.training.covers import BATCH, SIDE, chain_energies
+from model.training.covers import BATCH, SIDE, chain_energies, crop_batches
 from model.training.energy import Run
-from model.training.imagery import CropSampler, load_pictures
+from model.training.imagery import load_pictures
 from model.weights import DEFAULT_WEIGHTS, load_weights
 
 LEAST = 20.0
@@ -38,10 +36,10 @@ def main() -> None:
     options = parser.parse_args()
     weights = load_weights(options.weights)
     run, generator = Run.of(weights, 2), torch.Generator().manual_seed(options.seed)
-    sampler = CropSampler(load_pictures(options.imagery), SIDE, options.seed)
+    crops = crop_batches("chains", load_pictures(options.imagery), options.crops, SIDE, BATCH, options.seed)
     sums = np.zeros((2, *SHAPES["cover"]))
     with torch.no_grad():
-        for real, log2_gsd, _ in itertools.islice(DataLoader(sampler, BATCH), options.crops // BATCH):
+        for real, log2_gsd in crops:
             sums += chain_energies(run, weights.amplitudes or Amplitudes(), real, log2_gsd, generator)
 
     def ratio(wanted: np.ndarray, made: np.ndarray) -> str:
@@ -49,9 +47,9 @@ def main() -> None:
 
     print("light, grey levels", *(f"{2**light - 1:6.0f}" * len(TINT_KNOTS) for light in LIGHT_KNOTS), "   all")
     print("tint              ", "".join(f"{tint:6.1f}" for tint in TINT_KNOTS) * len(LIGHT_KNOTS))
-    for row, log2_gsd in enumerate(GSD_KNOTS):
+    for row, knot in enumerate(GSD_KNOTS):
         cells = [ratio(w, m) for w, m in zip(sums[0, row].flat, sums[1, row].flat, strict=True)]
-        print(f"{2**log2_gsd:8.2f} m        ", "".join(cells), ratio(sums[0, row], sums[1, row]))
+        print(f"{2**knot:8.2f} m        ", "".join(cells), ratio(sums[0, row], sums[1, row]))
 
 
 if __name__ == "__main__":

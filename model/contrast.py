@@ -50,12 +50,8 @@ SHAPES = {
 }
 
 
-def _ones(name: str) -> Table:
-    return np.ones(SHAPES[name], np.float32)
-
-
-def _zeros(name: str) -> Table:
-    return np.zeros(SHAPES[name], np.float32)
+def _filled(name: str, value: float) -> Table:
+    return np.full(SHAPES[name], value, np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,19 +60,18 @@ class Amplitudes:
     ``cover``, by `LIGHT_KNOTS` and `TINT_KNOTS`, times `gathering` by the power ``sparsity``. As they stand by themselves they
     change nothing."""
 
-    roughness: Table = field(default_factory=lambda: _ones("roughness"))
-    cover: Table = field(default_factory=lambda: _ones("cover"))
-    sparsity: Table = field(default_factory=lambda: _zeros("sparsity"))
+    roughness: Table = field(default_factory=lambda: _filled("roughness", 1))
+    cover: Table = field(default_factory=lambda: _filled("cover", 1))
+    sparsity: Table = field(default_factory=lambda: _filled("sparsity", 0))
 
     def scale(self, detail: Tensor, wide: Tensor, log2_gsd: Tensor) -> Tensor:
         """Generated ``detail`` [B, 3, 4h, 4w] times all of them; the other arguments as for `of`."""
         amplitude = self.of(wide, log2_gsd)
         if self.sparsity.any():
-            power = _at(self.sparsity, log2_gsd)[:, 0]
-            rows = torch.from_numpy(power.astype(np.float32)).to(detail.device)[:, None, :, None]
-            if rows.shape[2] > 1:  # rows of resolutions have 8 px, cells of energy 2
-                rows = rows.repeat_interleave(4, 2)
-            amplitude = amplitude * gathering(detail, rows)
+            power = _at(self.sparsity, log2_gsd, detail)
+            if power.shape[2] > 1:  # rows of resolutions have 8 px, cells of energy 2
+                power = power.repeat_interleave(4, 2)
+            amplitude = amplitude * gathering(detail, power)
         return detail * amplitude
 
     def of(self, wide: Tensor, log2_gsd: Tensor) -> Tensor:
@@ -170,13 +165,14 @@ def _bounded(values: Tensor, knots: NDArray[np.float64]) -> Tensor:
 
 def _by_row(table: Table, log2_gsd: Tensor, wide: Tensor) -> Tensor:
     """``table`` [G, ...] at resolutions [B, R], for what has two rows of parents for each of these: [B, K, 1 or h, 1]."""
-    by_knot = torch.from_numpy(_at(table, log2_gsd).astype(np.float32)).to(wide.device)[..., None]
+    by_knot = _at(table, log2_gsd, wide)
     if by_knot.shape[2] > 1:
         by_knot = F.pad(by_knot.repeat_interleave(2, 2), (0, 0, SMOOTH_MARGIN, SMOOTH_MARGIN), mode="replicate")
     return by_knot
 
 
-def _at(table: Table, log2_gsd: Tensor) -> NDArray[np.float64]:
-    """``table`` [G, ...] at resolutions [B, R]: [B, K, R]."""
+def _at(table: Table, log2_gsd: Tensor, like: Tensor) -> Tensor:
+    """``table`` [G, ...] at resolutions [B, R], where ``like`` is: [B, K, R, 1]."""
     gsd = log2_gsd.double().cpu().numpy()
-    return np.stack([np.interp(gsd, GSD_KNOTS, column) for column in table.reshape(len(GSD_KNOTS), -1).T], 1)
+    found = np.stack([np.interp(gsd, GSD_KNOTS, column) for column in table.reshape(len(GSD_KNOTS), -1).T], 1)
+    return torch.from_numpy(found.astype(np.float32)).to(like.device)[..., None]

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +16,6 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from model.contrast import (
     GSD_KNOTS,
@@ -30,10 +27,10 @@ from model.contrast import (
     shares,
 )
 from model.stage import detail, enlarge, project
-from model.training.covers import nearness, spread_evidence, with_covers
+from model.training.covers import crop_batches, nearness, spread_evidence, with_covers
 from model.training.energy import Run
-from model.training.imagery import CropSampler, Picture, load_pictures
-from model.training.sparsity import Crops, below_generated, with_sparsity
+from model.training.imagery import Picture, load_pictures
+from model.training.sparsity import below_generated, with_sparsity
 from model.weights import AMPLITUDES, Weights, load_weights, save_weights
 
 CROP, BATCH, CROPS = 192, 4, 1200
@@ -88,11 +85,11 @@ def measure(weights: Weights, pictures: list[Picture], steps: int, crops: int, s
     """
     run, generator = Run.of(weights, steps), torch.Generator().manual_seed(seed)
     energies = Energies()
-    for real, log2_gsd in _crops("roughness", pictures, crops // 2, side, seed):
+    for real, log2_gsd in crop_batches("roughness", pictures, crops // 2, side, BATCH, seed):
         parent = F.avg_pool2d(real, 4)
         energies.add(real, run.stage(parent, log2_gsd, generator), parent, log2_gsd)
     measured = Amplitudes(energies.table())
-    for crop, log2_gsd in _crops("roughness in chains", pictures, crops // 2, 2 * side, seed):
+    for crop, log2_gsd in crop_batches("roughness in chains", pictures, crops // 2, 2 * side, BATCH, seed):
         if (chained := below_generated(run, measured, crop, log2_gsd, generator)) is not None:
             real, parent, gsd = chained
             energies.add(real, run.stage(parent, gsd, generator), parent, gsd)
@@ -104,16 +101,8 @@ def measure_sparsity(
     run: Run, amplitudes: Amplitudes, pictures: list[Picture], crops: int, side: int = CROP, seed: int = 0
 ) -> Amplitudes:
     """``amplitudes`` with the sparsity that half as many as ``crops`` crops ask for (`with_sparsity`); see `measure`."""
-    return with_sparsity(
-        run, amplitudes, _crops("sparsity", pictures, crops // 2, 2 * side, seed), torch.Generator().manual_seed(seed)
-    )
-
-
-def _crops(name: str, pictures: list[Picture], crops: int, side: int, seed: int) -> Crops:
-    count = max(1, crops // BATCH)
-    found = itertools.islice(DataLoader(CropSampler(pictures, side, seed), BATCH), count)
-    for real, log2_gsd, _ in tqdm(found, desc=name, total=count, unit="batch", dynamic_ncols=True):
-        yield real, log2_gsd
+    found = crop_batches("sparsity", pictures, crops // 2, 2 * side, BATCH, seed)
+    return with_sparsity(run, amplitudes, found, torch.Generator().manual_seed(seed))
 
 
 def raised(amplitudes: Amplitudes) -> Amplitudes:

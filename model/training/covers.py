@@ -8,6 +8,7 @@ box-averaged to a few pixels, and what is generated below each of these is compa
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -35,14 +36,25 @@ PRIOR, ROUNDS = 0.05, 4
 """Weight of the neighbouring knots' evidence in each knot's, and how far it is handed on: some have none of their own."""
 
 
+Crops = Iterable[tuple[Tensor, Tensor]]
+"""Batches of real crops [B, 3, S, S] on [-1, 1] with log2 of their metres per pixel [B]."""
+
+
+def crop_batches(name: str, pictures: list[Picture], crops: int, side: int, batch: int, seed: int) -> Crops:
+    """``crops`` crops of ``side`` px of ``pictures``, ``batch`` at a time and at least one batch, with a progress bar."""
+    count = max(1, crops // batch)
+    found = itertools.islice(DataLoader(CropSampler(pictures, side, seed), batch), count)
+    for real, log2_gsd, _ in tqdm(found, desc=name, total=count, unit="batch", dynamic_ncols=True):
+        yield real, log2_gsd
+
+
 def with_covers(run: Run, amplitudes: Amplitudes, pictures: list[Picture], crops: int, seed: int = 0) -> Amplitudes:
     """``amplitudes`` with those by cover measured on chains of `DEPTH` stages below ``crops`` crops, in all rounds together."""
     generator = torch.Generator().manual_seed(seed)
-    count = max(1, crops // BATCH // len(POWERS))
     for number, power in enumerate(POWERS):
         sums: NDArray[np.float64] = np.zeros((2, *SHAPES["cover"]))
-        batches = itertools.islice(DataLoader(CropSampler(pictures, SIDE, seed + number), BATCH), count)
-        for real, log2_gsd, _ in tqdm(batches, desc=f"cover {number + 1}", total=count, unit="batch", dynamic_ncols=True):
+        name, share = f"cover {number + 1}", crops // len(POWERS)
+        for real, log2_gsd in crop_batches(name, pictures, share, SIDE, BATCH, seed + number):
             sums += chain_energies(run, amplitudes, real, log2_gsd, generator)
         wanted, made = spread_evidence(sums)
         factor = np.sqrt(np.divide(wanted, made, out=np.ones_like(made), where=made > 0)) ** power

@@ -4,7 +4,6 @@ strong edges and little where grain is everywhere alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from model.contrast import SHAPES, Amplitudes, Table
 from model.stage import detail
-from model.training.covers import nearness, spread_evidence
+from model.training.covers import Crops, nearness, spread_evidence
 from model.training.energy import MARGIN, Inputs, Run
 from model.training.scores import tails
 
@@ -24,9 +23,6 @@ CHAINED_BELOW = 7.5
 TRIED = 0.5
 """Power that is tried beside 0: the kurtosis goes nearly straight from one to the other."""
 LEAST, MOST = -0.5, 1.0
-
-Crops = Iterable[tuple[Tensor, Tensor]]
-"""Real crops [B, 3, S, S] on [-1, 1] and log2 of their metres per pixel [B]."""
 
 
 def with_sparsity(run: Run, amplitudes: Amplitudes, crops: Crops, generator: torch.Generator) -> Amplitudes:

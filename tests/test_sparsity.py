@@ -117,10 +117,14 @@ def test_what_is_less_sparse_than_the_real_is_found_to_be() -> None:
     crops = [crop() for _ in range(2)]
     found = with_sparsity(run, Amplitudes(), crops, generator)
     assert found.sparsity[knot] == pytest.approx(0.6, abs=0.15)
-    # As strong as without: the real is stronger by what sparsity adds.
+    again = with_sparsity(run, found, crops, generator)
+    assert again.sparsity[knot] == pytest.approx(0.6, abs=0.15)
+    # As strong as without, and as often as it is measured: the real is stronger by what sparsity adds.
     inputs = Inputs.draw(F.avg_pool2d(crops[0][0], 4), gsd, generator)
-    strength = [detail(run.picture(inputs, run.residual(inputs), each)).std() for each in (found, sparse(0.6), Amplitudes())]
+    each = (found, sparse(0.6), Amplitudes(), again)
+    strength = [detail(run.picture(inputs, run.residual(inputs), one)).std() for one in each]
     assert strength[0] == pytest.approx(strength[2].item(), rel=0.01) and strength[1] > 1.02 * strength[2]
+    assert strength[3] == pytest.approx(strength[2].item(), rel=0.01)
 
 
 def test_only_fine_crops_have_generated_parents() -> None:

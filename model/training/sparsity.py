@@ -27,7 +27,7 @@ LEAST, MOST = -0.5, 1.0
 
 def with_sparsity(run: Run, amplitudes: Amplitudes, crops: Crops, generator: torch.Generator) -> Amplitudes:
     """``amplitudes`` with the sparsity that ``crops`` ask for, below their true parents and below generated ones alike, and
-    those by cover divided by what it does to the strength of detail."""
+    those by cover divided by what that does to the strength of detail, beside the sparsity that they have."""
     tried = [replace(amplitudes, sparsity=np.full_like(amplitudes.sparsity, power)) for power in (0.0, TRIED)]
     kurtosis: NDArray[np.float64] = np.zeros((3, *SHAPES["sparsity"]))
     energy: NDArray[np.float64] = np.zeros((2, *SHAPES["sparsity"]))
@@ -35,7 +35,7 @@ def with_sparsity(run: Run, amplitudes: Amplitudes, crops: Crops, generator: tor
         edge = real.shape[2] // 4
         inner = real[..., edge:-edge, edge:-edge]
         places = [(inner, F.avg_pool2d(inner, 4), log2_gsd)]
-        if (chained := below_generated(run, tried[0], real, log2_gsd, generator)) is not None:
+        if (chained := below_generated(run, amplitudes, real, log2_gsd, generator)) is not None:
             places.append(chained)
         for child, parent, gsd in places:
             inputs = Inputs.draw(parent, gsd.float(), generator)
@@ -47,7 +47,8 @@ def with_sparsity(run: Run, amplitudes: Amplitudes, crops: Crops, generator: tor
             energy += [near.T @ detail(picture).square().mean((1, 2, 3)).double().numpy() for picture in inside[1:]]
     power = power_of(kurtosis)
     plain, stronger = spread_evidence(energy)
-    gain = np.divide(stronger, plain, out=np.ones_like(plain), where=plain > 0) ** (power / TRIED / 2)
+    change = (power - amplitudes.sparsity) / TRIED
+    gain = np.divide(stronger, plain, out=np.ones_like(plain), where=plain > 0) ** (change / 2)
     return replace(amplitudes, sparsity=power, cover=(amplitudes.cover / gain[:, None, None]).astype(np.float32))
 
 

@@ -26,6 +26,7 @@ def train(
     tune: Annotated[list[int] | None, typer.Option(help="tune for so many sampler steps; may be given several times")] = None,
     critic: Annotated[float, typer.Option(help="with --tune: what a critic counts for beside the score; 0: none")] = 0.0,
     critic_from: Annotated[Path | None, typer.Option(help="checkpoint of another run, whose critic to start with")] = None,
+    planet_parents: Annotated[Path | None, typer.Option(help="parents that a critic alone judges below")] = None,
     freeze: Annotated[
         list[str] | None, typer.Option(help="module that keeps the weights of --init; may be given several times")
     ] = None,
@@ -55,6 +56,7 @@ def train(
             tune=tuple(tune or ()),
             critic=critic,
             critic_from=critic_from,
+            planet_parents=planet_parents,
             freeze=tuple(freeze or ()),
             ema=ema,
             keep_every=keep_every,

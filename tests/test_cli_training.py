@@ -42,6 +42,8 @@ def test_imagery_that_cannot_be_used_is_one_line(run: Run, tmp_path: Path, comma
         (2, ("train", "--tune", "2", "--critic", "-1")),
         (2, ("train", "--tune", "2", "--critic-from", "nowhere.pt")),
         (1, ("train", "--tune", "2", "--crop", "192", "--critic", "1", "--critic-from", "nowhere.pt")),
+        (2, ("train", "--tune", "2", "--planet-parents", "nowhere.npz")),
+        (2, ("train", "--tune", "2", "--crop", "192", "--critic", "1", "--planet-parents", "nowhere.npz")),
         (2, ("train", "--tune", "2", "--crop", "72")),
         (2, ("train", "--tune", "2", "--crop", "128")),
         (2, ("train", "--tune", "2", "--crop", "224")),

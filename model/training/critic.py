@@ -85,7 +85,7 @@ class Adversary:
 
     def pull(
         self,
-        own: Tensor,
+        own: Tensor | None,
         real: Tensor,
         made: Tensor,
         log2_gsd: Tensor,
@@ -95,19 +95,21 @@ class Adversary:
         """Gradients that lead ``made`` to where the critic takes it for real, to be added to those of a loss, ``own``.
 
         ``made`` [N B, 3, S, S], like ``own``: N generated pictures of each of ``real`` [B, 3, S, S]. The gradients are
-        ``weight`` times the size of ``own``, by a running mean; less in the first steps (`WARM_UP`). The critic takes a step of
-        its own first. ``counts`` [B]: 0 for pictures that have no say. A mirrored crop is symmetric, as no picture of noise can
-        be: a critic would see nothing else.
+        ``weight`` times the size of ``own``, by a running mean; less in the first steps (`WARM_UP`). Without ``own``, ``made``
+        are of other places, and seen in units of their own contrast. The critic takes a step of its own first. ``counts`` [B]:
+        0 for pictures that have no say. A mirrored crop is symmetric, as no picture of noise can be: a critic would see nothing
+        else.
         """
         times = len(made) // len(real)
         counts = torch.ones_like(log2_gsd) if counts is None else counts
         if not counts.any():
             return torch.zeros_like(made)
         share = (counts / counts.mean()).repeat(times)[:, None, None, None]
-        contrast = real.std((2, 3), keepdim=True).mean(1, keepdim=True) + _FLOOR
-        mean = real.mean((2, 3), keepdim=True)
-        many, scale, middle, gsd = (v.repeat(times, *[1] * (v.dim() - 1)) for v in (real, contrast, mean, log2_gsd))
-        true, fake = (many - middle) / scale, (made - middle) / scale
+        many, gsd = (v.repeat(times, *[1] * (v.dim() - 1)) for v in (real, log2_gsd))
+        true = (many - _middle(many)) / _contrast(many)
+        like = made if own is None else many
+        scale = _contrast(like)
+        fake = (made - _middle(like)) / scale
         self._learn(true, fake, gsd, share, generator)
         fake.requires_grad_(True)
         with torch.no_grad():
@@ -116,8 +118,9 @@ class Adversary:
         against = torch.stack([(share * F.softplus(reals - fakes)).mean() for fakes, reals in pairs]).sum()
         (gradient,) = torch.autograd.grad(against, fake)
         gradient = gradient / scale
-        ratio = float((own * share.sign()).norm() / gradient.norm().clamp(min=1e-12))
-        self.ratio = ratio if self.ratio == 0 else 0.99 * self.ratio + 0.01 * ratio
+        if own is not None:
+            ratio = float((own * share.sign()).norm() / gradient.norm().clamp(min=1e-12))
+            self.ratio = ratio if self.ratio == 0 else 0.99 * self.ratio + 0.01 * ratio
         self.steps += 1
         return gradient * (self.weight * self.ratio * min(1.0, self.steps / WARM_UP))
 
@@ -162,3 +165,11 @@ class Adversary:
         self.critic.load_state_dict(state["critic"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps, self.ratio = state["steps"], state["ratio"]
+
+
+def _middle(pictures: Tensor) -> Tensor:
+    return pictures.mean((2, 3), keepdim=True)
+
+
+def _contrast(pictures: Tensor) -> Tensor:
+    return pictures.std((2, 3), keepdim=True).mean(1, keepdim=True) + _FLOOR

@@ -34,6 +34,7 @@ from model.training.critic import Adversary
 from model.training.energy import Run, captured_judge, energy_loss, judge
 from model.training.imagery import CropSampler, ImageryError, Picture, load_pictures
 from model.training.loss import LossTable, flow_loss
+from model.training.planets import PlanetParents, planet_loss
 from model.training.warm_start import initial_amplitudes, load_initial, modules_named
 from model.weights import TUNED_STEPS, save_weights
 
@@ -48,6 +49,9 @@ TUNE_CROP = 192
 be even and hold what amplitudes look at."""
 TUNE_GENERATIONS = (0, 1, 2, 1, 2)
 """Stages above the scored one that are generated while tuning, in turn: most of a planet's stages have generated parents."""
+ON_PLANETS = -1
+WITH_PLANETS = (0, ON_PLANETS, 2, ON_PLANETS, 1, ON_PLANETS, 2, ON_PLANETS)
+"""The same with parents that were read from planets (`model.training.planets`)."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,8 @@ class TrainConfig:
 
     ``tune``: numbers of sampler steps that the weights are tuned for by `energy_loss`, one drawn for each batch, so that one
     named twice has twice the share; without any they are trained by `flow_loss`. ``critic``: what a critic's gradients count
-    beside the energy score's (`model.training.critic`; 0: none): a new one, or that of the checkpoint ``critic_from``.
+    beside the energy score's (`model.training.critic`; 0: none): a new one, or that of the checkpoint ``critic_from``. With
+    one, half of the batches may have the parents of the file ``planet_parents`` (`model.training.planets`).
     In the end the amplitudes of tuned weights are measured on ``calibration`` crops (`model.training.calibrate`; 0: not at
     all). ``freeze``: modules of `Denoiser` that keep the weights of ``init``: the branch at 1/8, ``middle``, decides how far
     the network reaches, which the halo bounds.
@@ -79,6 +84,7 @@ class TrainConfig:
     tune: tuple[int, ...] = ()
     critic: float = 0.0
     critic_from: Path | None = None
+    planet_parents: Path | None = None
     freeze: tuple[str, ...] = ()
     calibration: int = CROPS
     log_every: int = 100
@@ -121,6 +127,7 @@ class Trainer:
         )
         with_critic = bool(config.tune and config.critic)
         self.adversary = Adversary(config.critic, config.device, autocast_type(config.device)) if with_critic else None
+        self.parents = PlanetParents.load(config.planet_parents) if self.adversary and config.planet_parents else None
         self.checkpoint = config.out / "checkpoint.pt"
         if self.checkpoint.is_file():
             self._resume()
@@ -180,9 +187,9 @@ class Trainer:
             return self._generations(step) == 2
         return step % SMALL_EVERY == SMALL_EVERY - 1
 
-    @staticmethod
-    def _generations(step: int) -> int:
-        return TUNE_GENERATIONS[step % len(TUNE_GENERATIONS)]
+    def _generations(self, step: int) -> int:
+        turns = WITH_PLANETS if self.parents else TUNE_GENERATIONS
+        return turns[step % len(turns)]
 
     def _loss(
         self, forward: Callable[..., Tensor], child: Tensor, log2_gsd: Tensor, whole: Tensor, autocast: torch.dtype | None
@@ -194,6 +201,8 @@ class Trainer:
         generations = self._generations(self.progress.step)
         run = Run(forward, autocast, steps, TUNED_CARRY, self.judge)
         above, critic, notes = self.amplitudes, self.adversary, self.notes
+        if generations == ON_PLANETS and critic and self.parents:
+            return planet_loss(run, child, log2_gsd, self.parents, self.generator, critic, above, whole)
         return energy_loss(run, child, log2_gsd, self.generator, generations, above, critic, whole, notes)
 
     def _loaders(self, pictures: list[Picture]) -> tuple[Batches, Batches]:
@@ -312,6 +321,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--ema", type=float, default=defaults.ema, help="decay of the averaged weights")
     parser.add_argument("--critic", type=float, default=defaults.critic, help="in tuning: weight of a critic beside the score")
     parser.add_argument("--critic-from", type=Path, help="checkpoint of another run whose critic to start with")
+    parser.add_argument("--planet-parents", type=Path, help="parents from model.training.planets, for the critic to judge")
     parser.add_argument("--device", default=defaults.device)
     parser.add_argument("--compile", action="store_true", help="use torch.compile; in tuning on a GPU, a CUDA graph")
     try:

@@ -1,0 +1,146 @@
+"""Parents as planets make them, for a critic to judge what lies below: there is no real picture of these places.
+
+A chain below training crops starts at most three stages above; on a planet zoom 18 lies seven stages below the base picture,
+and its parents are like none that training has shown. So parents are read from planets beforehand, at every zoom, and a critic
+says how real the stage below them looks, beside real crops of the same ground resolution and about the same colour.
+
+    python -m model.training.planets --out runs/parents.npz --places 150
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from model.contrast import Amplitudes
+from model.grid import MAX_ZOOM, ground_resolution, lonlat_to_pixel, pixel_to_lonlat, world_size
+from model.planet import Planet, open_planet
+from model.stage import to_unit
+from model.training.critic import Adversary
+from model.training.energy import MARGIN, REACH_EVERY, REACH_WEIGHT, Inputs, Run, reach
+from model.training.imagery import ImageryError
+from model.training.landtypes import land_shares
+from model.training.places import base_patch
+
+SIDE = 128
+"""Of the parents that are kept, in px."""
+WATER = 0.1
+"""Share of the places that are at sea: there is little to learn from it."""
+FURTHEST = 65.0
+"""Degrees of latitude within which places are drawn."""
+ALIKE = 12
+"""Parents of the resolution, the nearest in colour, of which one is drawn."""
+OCTAVES = 1.0
+"""By how many a parent's resolution may differ from the one that is asked for: zooms of parents are two apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlanetParents:
+    """``pixels`` uint8 [N, 3, `SIDE`, `SIDE`], and log2 of their metres per pixel, [N]."""
+
+    pixels: Tensor
+    log2_gsd: Tensor
+
+    @cached_property
+    def colours(self) -> Tensor:
+        """Their means on [-1, 1], [N, 3]."""
+        return torch.stack([to_unit(pixels).mean((1, 2)) for pixels in self.pixels])
+
+    @staticmethod
+    def load(path: Path) -> PlanetParents:
+        """What `main` wrote. Raises `ImageryError` if it is none of that."""
+        try:
+            with np.load(path) as file:
+                pixels, log2_gsd = torch.from_numpy(file["pixels"]), torch.from_numpy(file["log2_gsd"]).float()
+        except (OSError, KeyError, ValueError) as error:
+            raise ImageryError(f"{path} holds no parents; make them by model.training.planets ({error}).") from error
+        if pixels.dtype != torch.uint8 or pixels.shape != (len(log2_gsd), 3, SIDE, SIDE):
+            raise ImageryError(f"{path} holds no parents of {SIDE} px; make them by model.training.planets.")
+        return PlanetParents(pixels, log2_gsd)
+
+    def like(self, parent: Tensor, log2_gsd: Tensor, generator: torch.Generator) -> Tensor:
+        """For each of the real parents [B, 3, h, w] of resolutions [B], h and w at most `SIDE`, a window of one of about the
+        same resolution and colour: on [-1, 1], on the device of ``parent``."""
+        height, width = parent.shape[2:]
+        drawn = []
+        for wanted, gsd in zip(parent.mean((2, 3)).cpu(), log2_gsd.cpu(), strict=True):
+            off = (self.log2_gsd - gsd).abs()
+            unlike = (self.colours - wanted).square().sum(1) + 1e3 * (off - max(OCTAVES, float(off.min()))).clamp(min=0)
+            near = unlike.topk(min(ALIKE, len(unlike)), largest=False).indices
+            index, top, left = (
+                int(torch.randint(count, (), generator=generator, device=generator.device))
+                for count in (len(near), SIDE - height + 1, SIDE - width + 1)
+            )
+            drawn.append(to_unit(self.pixels[near[index], :, top : top + height, left : left + width]))
+        return torch.stack(drawn).to(parent.device)
+
+
+def planet_loss(
+    run: Run,
+    real: Tensor,
+    log2_gsd: Tensor,
+    parents: PlanetParents,
+    generator: torch.Generator,
+    adversary: Adversary,
+    amplitudes: Amplitudes | None = None,
+    whole: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Loss of one batch of ``run`` below ``parents``, two for each of the crops ``real`` [B, 3, S, S], which the critic
+    compares with what lies below, as it is served, with ``amplitudes``: its gradients, and how far the network reaches. Returns
+    what `energy_loss` does, with scores of 0."""
+    twice = log2_gsd.repeat(2)
+    inputs = Inputs.draw(parents.like(F.avg_pool2d(real, 4).repeat(2, 1, 1, 1), twice + 2, generator), twice, generator)
+    pictures = run.picture(inputs, run.residual(inputs), amplitudes), real
+    # Without colour: of that planets have less than scenes as they come, and made up it is confetti.
+    made, child = (image[..., MARGIN:-MARGIN, MARGIN:-MARGIN].mean(1, keepdim=True).expand(-1, 3, -1, -1) for image in pictures)
+    pulled = (made * adversary.pull(None, child, made.detach(), log2_gsd, generator, whole)).sum()
+    corner = int(torch.randint(4, (), generator=generator, device=generator.device))
+    far = reach(run, inputs.first(-(-len(real) // REACH_EVERY)), corner)
+    none = torch.zeros_like(log2_gsd)
+    return pulled - pulled.detach() + REACH_WEIGHT * far, none, none, torch.ones_like(none)
+
+
+def read_parents(planet: Planet, places: int, seed: int) -> PlanetParents:
+    """Parents at all zooms of ``places`` places at random, few of them at sea."""
+    rng, size = random.Random(seed), world_size(planet.base_zoom)
+    pixels, resolutions = [], []
+    with tqdm(total=places, unit="place", dynamic_ncols=True) as bar:
+        while bar.n < places:
+            lon, lat = pixel_to_lonlat(rng.uniform(0, size), rng.uniform(0, size), planet.base_zoom)
+            at_sea = land_shares(base_patch(planet, lon, lat), 9800.0)["water"] > 0.5
+            if abs(lat) > FURTHEST or (at_sea and rng.random() > WATER):
+                continue
+            for zoom in range(planet.base_zoom, MAX_ZOOM - 1, 2):
+                x, y = (int(value) // SIDE * SIDE for value in lonlat_to_pixel(lon, lat, zoom))
+                pixels.append(planet.read(zoom, x, y, SIDE, SIDE).transpose(2, 0, 1))
+                resolutions.append(np.log2(ground_resolution(zoom, y + SIDE // 2)))
+            bar.update()
+    return PlanetParents(torch.from_numpy(np.stack(pixels)), torch.tensor(resolutions, dtype=torch.float32))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line of ``python -m model.training.planets``."""
+    parser = argparse.ArgumentParser(description="Read parents from planets, for model.training.train --planet-parents.")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, .npz")
+    parser.add_argument("--weights", type=Path, help="weights of the planets (default: those that ship)")
+    parser.add_argument("--places", type=int, default=150, help="places, each read at every zoom")
+    parser.add_argument("--seed", type=int, default=1, help="of the planet and of the places")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(arguments)
+    planet = open_planet(seed=options.seed, weights=options.weights, device=options.device)
+    parents = read_parents(planet, options.places, options.seed)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(options.out, pixels=parents.pixels.numpy(), log2_gsd=parents.log2_gsd.numpy())
+
+
+if __name__ == "__main__":
+    main()

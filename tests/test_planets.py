@@ -1,0 +1,78 @@
+"""Parents read from planets: like the real ones that are asked for, and the critic alone trains below them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.stage import to_unit
+from model.training.imagery import ImageryError
+from model.training.planets import SIDE, PlanetParents, main
+from model.training.train import TrainConfig, Trainer
+from tests.test_training import DEVICE, write_imagery
+
+
+def plain(levels: list[int], resolutions: list[float]) -> PlanetParents:
+    """Parents of one grey level each."""
+    pixels = torch.tensor(levels, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, SIDE, SIDE)
+    return PlanetParents(pixels, torch.tensor(resolutions))
+
+
+def test_they_are_of_the_colour_and_the_resolution_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.training.planets.ALIKE", 1)
+    parents = plain([10, 200, 100, 220], [4.0, 4.0, 8.0, 8.0])
+    wanted = to_unit(torch.tensor([30, 210, 210], dtype=torch.uint8))[:, None, None, None].expand(-1, 3, 16, 32)
+    found = parents.like(wanted, torch.tensor([4.5, 3.0, 20.0]), torch.Generator().manual_seed(0))
+    assert found.shape == (3, 3, 16, 32)
+    # The last is coarser than all there are: of the coarsest, then.
+    assert [round(float(value + 1) * 127.5) for value in found[:, 0, 0, 0]] == [10, 200, 220]
+
+
+def test_what_is_no_file_of_parents_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "parents.npz"
+    with pytest.raises(ImageryError, match="make them by"):
+        PlanetParents.load(path)
+    for pixels in (np.zeros((2, 3, 5, 5), np.uint8), np.zeros((2, 3, SIDE, SIDE), np.float32)):
+        np.savez(path, pixels=pixels, log2_gsd=np.zeros(2))
+        with pytest.raises(ImageryError, match=f"no parents of {SIDE} px"):
+            PlanetParents.load(path)
+
+
+def test_a_run_takes_them_in_turn_and_learns_below_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.training.planets.MAX_ZOOM", 7)
+    path = tmp_path / "parents.npz"
+    main(["--out", str(path), "--places", "2", "--device", DEVICE])
+    parents = PlanetParents.load(path)
+    assert parents.pixels.shape == (2, 3, SIDE, SIDE)  # the base picture's
+    assert parents.log2_gsd[0] == pytest.approx(np.log2(9784 * np.cos(np.radians(30))), abs=1.3)
+    trainer = Trainer(
+        TrainConfig(
+            write_imagery(tmp_path),
+            tmp_path / "run",
+            steps=2,
+            batch=1,
+            crop=128,
+            device=DEVICE,
+            calibration=0,
+            tune=(1,),
+            critic=1.0,
+            planet_parents=path,
+        )
+    )
+    assert trainer.adversary is not None
+    seen: list[bool] = []
+    pull = trainer.adversary.pull
+
+    def watched(own: torch.Tensor | None, *others: torch.Tensor) -> torch.Tensor:
+        wanted = pull(own, *others)  # type: ignore[arg-type]
+        seen.append(own is None and bool(wanted.any()))
+        return wanted
+
+    monkeypatch.setattr(trainer.adversary, "pull", watched)
+    before = {name: value.clone() for name, value in trainer.denoiser.state_dict().items()}
+    trainer.run()
+    assert seen == [False, True]
+    assert any(not torch.equal(value, before[name]) for name, value in trainer.denoiser.state_dict().items())

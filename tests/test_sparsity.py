@@ -127,14 +127,16 @@ def test_what_is_less_sparse_than_the_real_is_found_to_be() -> None:
     assert strength[3] == pytest.approx(strength[2].item(), rel=0.01)
 
 
-def test_only_fine_crops_have_generated_parents() -> None:
+@pytest.mark.parametrize("depth", [1, 2])
+def test_only_fine_crops_have_generated_parents(depth: int) -> None:
     run, generator = Patchwork(Denoiser(), None, 1, 0.0), torch.Generator().manual_seed(0)
-    real = noise(128).repeat(2, 1, 1, 1) * 0.1
-    found = below_generated(run, Amplitudes(), real, torch.tensor([12.0, 2.0]), generator)
+    real = noise(512).repeat(2, 1, 1, 1) * 0.1
+    found = below_generated(run, Amplitudes(), real, torch.tensor([12.0, 2.0]), generator, depth)
     assert found is not None
     child, parent, gsd = found
-    assert child.shape == (1, 3, 64, 64) and parent.shape == (1, 3, 16, 16) and gsd.tolist() == [2]
-    assert torch.equal(child[0], real[1, :, 32:96, 32:96])
-    means = F.avg_pool2d(parent, 4) - F.avg_pool2d(child, 16)
-    assert means.abs().max() < 1e-4 and (parent - F.avg_pool2d(child, 4)).abs().max() > 0.01
+    assert child.shape == (1, 3, 256, 256) and parent.shape == (1, 3, 64, 64) and gsd.tolist() == [2]
+    assert torch.equal(child[0], real[1, :, 128:384, 128:384])
+    means = F.avg_pool2d(parent, 4**depth) - F.avg_pool2d(child, 4 ** (depth + 1))
+    assert means.abs().max() < depth / 127.5  # each stage rounds
+    assert (parent - F.avg_pool2d(child, 4)).abs().max() > 0.01
     assert below_generated(run, Amplitudes(), real, torch.tensor([12.0, 8.0]), generator) is None

@@ -15,19 +15,21 @@ from torch import Tensor
 from model.contrast import SHAPES, Amplitudes, Table
 from model.stage import detail
 from model.training.covers import Crops, nearness, spread_evidence
-from model.training.energy import MARGIN, Inputs, Run
+from model.training.energy import MARGIN, Inputs, Run, rounded
 from model.training.scores import tails
 
 CHAINED_BELOW = 7.5
 """log2 of the metres per pixel below which chains count: coarser stages lie right below the base picture."""
+DEPTHS = (1, 2)
+"""Stages above the measured one that are generated, for crops that have generated parents."""
 TRIED = 0.5
 """Power that is tried beside 0: the kurtosis goes nearly straight from one to the other."""
 LEAST, MOST = -0.5, 1.0
 
 
 def with_sparsity(run: Run, amplitudes: Amplitudes, crops: Crops, generator: torch.Generator) -> Amplitudes:
-    """``amplitudes`` with the sparsity that ``crops`` ask for, below their true parents and below generated ones alike, and
-    those by cover divided by what that does to the strength of detail, beside the sparsity that they have."""
+    """``amplitudes`` with the sparsity that ``crops`` ask for, below their true parents and generated ones (`DEPTHS`) alike,
+    and those by cover divided by what that does to the strength of detail, beside the sparsity that they have."""
     tried = [replace(amplitudes, sparsity=np.full_like(amplitudes.sparsity, power)) for power in (0.0, TRIED)]
     kurtosis: NDArray[np.float64] = np.zeros((3, *SHAPES["sparsity"]))
     energy: NDArray[np.float64] = np.zeros((2, *SHAPES["sparsity"]))
@@ -35,8 +37,9 @@ def with_sparsity(run: Run, amplitudes: Amplitudes, crops: Crops, generator: tor
         edge = real.shape[2] // 4
         inner = real[..., edge:-edge, edge:-edge]
         places = [(inner, F.avg_pool2d(inner, 4), log2_gsd)]
-        if (chained := below_generated(run, amplitudes, real, log2_gsd, generator)) is not None:
-            places.append(chained)
+        for depth in DEPTHS:
+            if (chained := below_generated(run, amplitudes, real, log2_gsd, generator, depth)) is not None:
+                places.append(chained)
         for child, parent, gsd in places:
             inputs = Inputs.draw(parent, gsd.float(), generator)
             residual = run.residual(inputs)
@@ -61,14 +64,16 @@ def power_of(sums: NDArray[np.float64]) -> Table:
 
 
 def below_generated(
-    run: Run, amplitudes: Amplitudes, real: Tensor, log2_gsd: Tensor, generator: torch.Generator
+    run: Run, amplitudes: Amplitudes, real: Tensor, log2_gsd: Tensor, generator: torch.Generator, depth: int = 1
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """The middles [b, 3, S / 2, S / 2] of those of ``real`` [B, 3, S, S] that are finer than `CHAINED_BELOW`, parents for them
-    that a stage made from their grandparents, and their resolutions; None if there are none."""
+    that ``depth`` stages made from their means over 4**(``depth`` + 1) px, and their resolutions; None if there are none."""
     real, log2_gsd = (v[log2_gsd < CHAINED_BELOW] for v in (real, log2_gsd))
     if not len(real):
         return None
-    parent = run.stage(F.avg_pool2d(real, 16), log2_gsd + 2, generator, amplitudes)
+    parent = rounded(F.avg_pool2d(real, 4 ** (depth + 1)))
+    for above in range(depth, 0, -1):
+        parent = rounded(run.stage(parent, log2_gsd + 2 * above, generator, amplitudes))
     # Away from its border, where the padding shows.
     edge = parent.shape[2] // 4
     return real[..., 4 * edge : -4 * edge, 4 * edge : -4 * edge], parent[..., edge:-edge, edge:-edge], log2_gsd

@@ -20,7 +20,7 @@ def double(image: Tensor) -> Tensor:
     return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-RECIPE = 8
+RECIPE = 9
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
 _SMOOTH_ROUNDS = 2
@@ -39,7 +39,7 @@ COLOUR_SHARE = 0.5
 hang together with what it makes up of light and dark, and shows as speckles on snow, rock and coasts."""
 _GREY, _COLOURED = 0.15, 0.4
 """Saturations, (max - min) / mean of the channels, up to which a parent is grey, and from which on all colour is kept."""
-_LIGHT, _SNOW = 1.5, 0.3
+_LIGHT, _SNOW = 0.8, 0.3
 """Light, the mean of the channels above black (white is 2), from which on less of the colour is kept, and the share of it that
 is kept of what is white."""
 

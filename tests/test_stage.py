@@ -53,8 +53,10 @@ def test_darkening_keeps_the_colour_and_brightening_adds_light() -> None:
     assert torch.allclose(darker / (sand + 1), (darker / (sand + 1)).mean(), atol=0.02)
     assert torch.allclose(brighter - (sand + 1), torch.full_like(sand, 0.1))
     colour = torch.tensor([0.2, -0.1, -0.1]).view(1, 3, 1, 1)
-    grey, between = (to_unit(torch.tensor(rgb, dtype=torch.uint8)).view(1, 3, 1, 1) for rgb in ([170] * 3, [190, 170, 145]))
-    assert torch.allclose(shade(colour, sand), colour, atol=1e-6)
+    soil, grey, between = (
+        to_unit(torch.tensor(rgb, dtype=torch.uint8)).view(1, 3, 1, 1) for rgb in ([105, 80, 55], [80] * 3, [90, 80, 68])
+    )
+    assert torch.allclose(shade(colour, soil), colour, atol=1e-6)
     assert torch.allclose(shade(colour, grey), COLOUR_SHARE * colour, atol=1e-6)
     assert COLOUR_SHARE < (shade(colour, between) / colour).mean() < 1
 
@@ -102,8 +104,8 @@ def test_cutting_off_is_steady() -> None:
 
 
 def test_less_of_the_colour_is_kept_on_snow_than_on_grey_rock() -> None:
-    rock, sand, snow = (torch.full((1, 3, 1, 1), light) for light in (0.8, 1.4, 1.95))
-    assert colour_share(rock) == colour_share(sand) == COLOUR_SHARE > 2 * colour_share(snow) > 0
+    dark, rock, sand, snow = (torch.full((1, 3, 1, 1), light) for light in (0.3, 0.7, 1.4, 1.95))
+    assert colour_share(dark) == colour_share(rock) == COLOUR_SHARE > colour_share(sand) > 1.9 * colour_share(snow) > 0
 
 
 @pytest.mark.parametrize("level", [0, 255])

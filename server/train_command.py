@@ -11,6 +11,7 @@ from tqdm import tqdm
 from model.precision import choose_compute, choose_steps
 from model.training.evaluate import PARTS, EvaluateConfig, evaluate
 from model.training.imagery import ImageryError
+from model.training.planets import SIDE
 from model.training.train import SMALL_CROP, TUNE_CROP, TrainConfig, train
 from server.failures import BadOptionError, CommandError
 
@@ -45,6 +46,8 @@ def train_to_folder(config: TrainConfig) -> str:
         raise BadOptionError(f"--critic-from {config.critic_from} names a critic to start with; give --critic as well.")
     if config.planet_parents and not config.critic:
         raise BadOptionError(f"--planet-parents {config.planet_parents} are for a critic; give --critic as well.")
+    if config.planet_parents and config.crop > 4 * SIDE:
+        raise BadOptionError(f"--crop must be at most {4 * SIDE} with --planet-parents, not {config.crop}.")
     if config.freeze and config.init is None:
         raise BadOptionError(f"--freeze {config.freeze[0]} keeps weights of --init; give that as well.")
     compute = choose_compute(config.device)

@@ -44,6 +44,7 @@ def test_imagery_that_cannot_be_used_is_one_line(run: Run, tmp_path: Path, comma
         (1, ("train", "--tune", "2", "--crop", "192", "--critic", "1", "--critic-from", "nowhere.pt")),
         (2, ("train", "--tune", "2", "--planet-parents", "nowhere.npz")),
         (2, ("train", "--tune", "2", "--crop", "192", "--critic", "1", "--planet-parents", "nowhere.npz")),
+        (2, ("train", "--tune", "2", "--critic", "1", "--planet-parents", "nowhere.npz", "--crop", "576")),
         (2, ("train", "--tune", "2", "--crop", "72")),
         (2, ("train", "--tune", "2", "--crop", "128")),
         (2, ("train", "--tune", "2", "--crop", "224")),

@@ -35,6 +35,9 @@ def test_what_is_no_file_of_parents_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "parents.npz"
     with pytest.raises(ImageryError, match="make them by"):
         PlanetParents.load(path)
+    path.write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(ImageryError, match="make them by"):
+        PlanetParents.load(path)
     for pixels in (np.zeros((2, 3, 5, 5), np.uint8), np.zeros((2, 3, SIDE, SIDE), np.float32)):
         np.savez(path, pixels=pixels, log2_gsd=np.zeros(2))
         with pytest.raises(ImageryError, match=f"no parents of {SIDE} px"):

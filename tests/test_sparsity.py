@@ -140,3 +140,4 @@ def test_only_fine_crops_have_generated_parents(depth: int) -> None:
     assert means.abs().max() < depth / 127.5  # each stage rounds
     assert (parent - F.avg_pool2d(child, 4)).abs().max() > 0.01
     assert below_generated(run, Amplitudes(), real, torch.tensor([12.0, 8.0]), generator) is None
+    assert below_generated(run, Amplitudes(), real[..., :64, :64], torch.tensor([2.0, 2.0]), generator, depth) is None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,7 +62,7 @@ class PlanetParents:
         try:
             with np.load(path) as file:
                 pixels, log2_gsd = torch.from_numpy(file["pixels"]), torch.from_numpy(file["log2_gsd"]).float()
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ImageryError(f"{path} holds no parents; make them by model.training.planets ({error}).") from error
         if pixels.dtype != torch.uint8 or pixels.shape != (len(log2_gsd), 3, SIDE, SIDE):
             raise ImageryError(f"{path} holds no parents of {SIDE} px; make them by model.training.planets.")

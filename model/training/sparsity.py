@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.contrast import SHAPES, Amplitudes, Table
+from model.contrast import AMPLITUDE_MARGIN, SHAPES, Amplitudes, Table
 from model.stage import detail
 from model.training.covers import Crops, nearness, spread_evidence
 from model.training.energy import MARGIN, Inputs, Run, rounded
@@ -67,7 +67,10 @@ def below_generated(
     run: Run, amplitudes: Amplitudes, real: Tensor, log2_gsd: Tensor, generator: torch.Generator, depth: int = 1
 ) -> tuple[Tensor, Tensor, Tensor] | None:
     """The middles [b, 3, S / 2, S / 2] of those of ``real`` [B, 3, S, S] that are finer than `CHAINED_BELOW`, parents for them
-    that ``depth`` stages made from their means over 4**(``depth`` + 1) px, and their resolutions; None if there are none."""
+    that ``depth`` stages made from their means over 4**(``depth`` + 1) px, and their resolutions; None if there are none,
+    or if so few px are less than amplitudes look at."""
+    if real.shape[2] // 4 ** (depth + 1) <= AMPLITUDE_MARGIN:
+        return None
     real, log2_gsd = (v[log2_gsd < CHAINED_BELOW] for v in (real, log2_gsd))
     if not len(real):
         return None

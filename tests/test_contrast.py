@@ -126,7 +126,12 @@ class FaintWoods(Run):
     """A stage that draws white noise: of 10 grey levels, as all land has, but of 5 where it is green."""
 
     def stage(
-        self, parent: Tensor, log2_gsd: Tensor, generator: torch.Generator, amplitudes: Amplitudes | None = None
+        self,
+        parent: Tensor,
+        log2_gsd: Tensor,
+        generator: torch.Generator,
+        amplitudes: Amplitudes | None = None,
+        distrust: Tensor | float = 1.0,
     ) -> Tensor:
         upper = F.interpolate(parent, scale_factor=4, mode="nearest")
         noise = torch.randn(upper[:, :1].shape, generator=generator)

@@ -68,14 +68,13 @@ def chain_energies(
     """Energies of detail, by resolution and cover, of crops [B, 3, S, S] and of chains below their means over 4**`DEPTH` px:
     [2, *cover]. Each of these means is a place; all but those at the border count, at stages that have generated parents.
     Places weigh by the root of their energies, between counting all alike and hardly any but the rough ones."""
-    image = top = rounded(F.avg_pool2d(real, 4**DEPTH))
+    top = rounded(F.avg_pool2d(real, 4**DEPTH))
     cover = colour_shares(top)[..., 1:-1, 1:-1].double().numpy()
     sums: NDArray[np.float64] = np.zeros((2, *SHAPES["cover"]))
-    for depth in range(1, DEPTH + 1):
-        gsd = log2_gsd + 2 * (DEPTH - depth)
-        image = rounded(run.stage(image, gsd, generator, amplitudes))
+    for depth, image in enumerate(run.chain(top, log2_gsd, DEPTH, generator, amplitudes), 1):
         if depth == 1:
             continue
+        gsd = log2_gsd + 2 * (DEPTH - depth)
         there = F.avg_pool2d(real, 4 ** (DEPTH - depth))
         energies = [_by_place(picture, 4**depth) for picture in (there, image)]
         weight = (energies[0] + energies[1]) ** -0.5

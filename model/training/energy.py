@@ -14,7 +14,7 @@ balance. `model.training.scores` has the distances. Beside it stands how far the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import cast
 
@@ -89,10 +89,8 @@ def energy_loss(
         low = rounded(fade(parent, generator) if faded else parent).repeat(2, 1, 1, 1)
     else:
         with torch.no_grad():
-            low = rounded(F.avg_pool2d(parent, 4**generations)).repeat(2, 1, 1, 1)
-            for above in range(generations, 0, -1):
-                stage = Inputs.draw(low, twice + 2 * above, generator, distrust)
-                low = rounded(run.picture(stage, run.residual(stage), amplitudes))
+            start = rounded(F.avg_pool2d(parent, 4**generations)).repeat(2, 1, 1, 1)
+            low = list(run.chain(start, twice + 2, generations, generator, amplitudes, distrust))[-1]
     if generations > 1:
         side = parent.shape[2] // 2
         top, left = (int(torch.randint(side // 2 + 1, (), generator=generator, device=draw)) * 2 for _ in range(2))
@@ -210,11 +208,31 @@ class Run:
         return sample(predict, inputs.noise, self.steps, self.carry)
 
     def stage(
-        self, parent: Tensor, log2_gsd: Tensor, generator: torch.Generator, amplitudes: Amplitudes | None = None
+        self,
+        parent: Tensor,
+        log2_gsd: Tensor,
+        generator: torch.Generator,
+        amplitudes: Amplitudes | None = None,
+        distrust: Tensor | float = 1.0,
     ) -> Tensor:
         """As `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
-        inputs = Inputs.draw(parent, log2_gsd.float(), generator)
+        inputs = Inputs.draw(parent, log2_gsd.float(), generator, distrust)
         return self.picture(inputs, self.residual(inputs), amplitudes)
+
+    def chain(
+        self,
+        image: Tensor,
+        log2_gsd: Tensor,
+        depth: int,
+        generator: torch.Generator,
+        amplitudes: Amplitudes | None = None,
+        distrust: Tensor | float = 1.0,
+    ) -> Iterator[Tensor]:
+        """What each of ``depth`` stages makes below ``image`` [B, 3, h, w], rounded as it is kept between them; ``log2_gsd``
+        [B] is the last one's resolution."""
+        for below in range(depth - 1, -1, -1):
+            image = rounded(self.stage(image, log2_gsd + 2 * below, generator, amplitudes, distrust))
+            yield image
 
     def picture(
         self, inputs: Inputs, residual: Tensor, amplitudes: Amplitudes | None = None, colour: float | None = None

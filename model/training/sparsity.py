@@ -74,9 +74,8 @@ def below_generated(
     real, log2_gsd = (v[log2_gsd < CHAINED_BELOW] for v in (real, log2_gsd))
     if not len(real):
         return None
-    parent = rounded(F.avg_pool2d(real, 4 ** (depth + 1)))
-    for above in range(depth, 0, -1):
-        parent = rounded(run.stage(parent, log2_gsd + 2 * above, generator, amplitudes))
+    top = rounded(F.avg_pool2d(real, 4 ** (depth + 1)))
+    parent = list(run.chain(top, log2_gsd + 2, depth, generator, amplitudes))[-1]
     # Away from its border, where the padding shows.
     edge = parent.shape[2] // 4
     return real[..., 4 * edge : -4 * edge, 4 * edge : -4 * edge], parent[..., edge:-edge, edge:-edge], log2_gsd

@@ -31,6 +31,7 @@ def train_to_folder(config: TrainConfig) -> str:
         ("batch", config.batch, 1),
         ("workers", config.workers, 0),
         ("keep-every", config.keep_every, 0),
+        ("critic-ahead", config.critic_ahead, 0),
     ):
         if value < least:
             raise BadOptionError(f"--{name} must be at least {least}, not {value}.")
@@ -46,6 +47,8 @@ def train_to_folder(config: TrainConfig) -> str:
         raise BadOptionError(f"--critic-from {config.critic_from} names a critic to start with; give --critic as well.")
     if config.planet_parents and not config.critic:
         raise BadOptionError(f"--planet-parents {config.planet_parents} are for a critic; give --critic as well.")
+    if config.critic_ahead and not config.planet_parents:
+        raise BadOptionError(f"--critic-ahead {config.critic_ahead} looks at what planets made; give --planet-parents as well.")
     if config.planet_parents and config.crop > 4 * SIDE:
         raise BadOptionError(f"--crop must be at most {4 * SIDE} with --planet-parents, not {config.crop}.")
     if config.freeze and config.init is None:

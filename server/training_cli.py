@@ -27,6 +27,7 @@ def train(
     critic: Annotated[float, typer.Option(help="with --tune: what a critic counts for beside the score; 0: none")] = 0.0,
     critic_from: Annotated[Path | None, typer.Option(help="checkpoint of another run, whose critic to start with")] = None,
     planet_parents: Annotated[Path | None, typer.Option(help="parents that a critic alone judges below")] = None,
+    critic_ahead: Annotated[int, typer.Option(help="steps of the critic before the first, on what planets have made")] = 0,
     freeze: Annotated[
         list[str] | None, typer.Option(help="module that keeps the weights of --init; may be given several times")
     ] = None,
@@ -57,6 +58,7 @@ def train(
             critic=critic,
             critic_from=critic_from,
             planet_parents=planet_parents,
+            critic_ahead=critic_ahead,
             freeze=tuple(freeze or ()),
             ema=ema,
             keep_every=keep_every,

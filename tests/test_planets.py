@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from model.stage import to_unit
+from model.training.critic import Adversary
 from model.training.imagery import ImageryError
-from model.training.planets import SIDE, PlanetParents, main
+from model.training.planets import SIDE, PlanetParents, acquaint, main
 from model.training.train import TrainConfig, Trainer
 from tests.test_training import DEVICE, write_imagery
 
@@ -29,6 +30,30 @@ def test_they_are_of_the_colour_and_the_resolution_asked_for(monkeypatch: pytest
     assert found.shape == (3, 3, 16, 32)
     # The last is coarser than all there are: of the coarsest, then.
     assert [round(float(value + 1) * 127.5) for value in found[:, 0, 0, 0]] == [10, 200, 220]
+    with pytest.raises(ImageryError, match="512 px at most"):
+        parents.like(torch.zeros(1, 3, SIDE + 1, 16), torch.tensor([4.0]), torch.Generator())
+
+
+def test_what_planets_made_is_all_below_the_base_picture() -> None:
+    parents = plain([10, 200, 100], [12.1, 11.2, 8.0])
+    assert parents.generated.log2_gsd.tolist() == pytest.approx([11.2, 8.0])
+    assert parents.generated.pixels[:, 0, 0, 0].tolist() == [200, 100]
+    with pytest.raises(ImageryError, match="make finer ones"):
+        _ = plain([10], [12.1]).generated
+
+
+def test_a_critic_learns_ahead_what_planets_make() -> None:
+    torch.manual_seed(0)
+    noise = torch.randint(100, 156, (4, 1, SIDE, SIDE), dtype=torch.uint8)
+    parents = PlanetParents(noise.expand(-1, 3, -1, -1), torch.full((4,), 4.0))
+    smooth = torch.linspace(-0.5, 0.5, 160).expand(2, 3, 160, 160)
+    adversary, generator = Adversary(1.0, "cpu", None), torch.Generator().manual_seed(0)
+    gaps = []
+    for _ in range(12):
+        acquaint(adversary, parents, smooth, torch.full((2,), 4.0), torch.ones(2), generator)
+        gaps.append(adversary.gap)
+    assert adversary.steps == 12
+    assert gaps[-1] > gaps[2] + 0.01, gaps
 
 
 def test_what_is_no_file_of_parents_is_refused(tmp_path: Path) -> None:
@@ -63,8 +88,12 @@ def test_a_run_takes_them_in_turn_and_learns_below_them(tmp_path: Path, monkeypa
             tune=(1,),
             critic=1.0,
             planet_parents=path,
+            critic_ahead=1,
+            seed=4,  # crops of both steps are whole: the critic has a say
         )
     )
+    ahead: list[torch.Size] = []
+    monkeypatch.setattr("model.training.train.acquaint", lambda _critic, _parents, real, *_: ahead.append(real.shape))
     assert trainer.adversary is not None
     seen: list[bool] = []
     pull = trainer.adversary.pull
@@ -77,5 +106,6 @@ def test_a_run_takes_them_in_turn_and_learns_below_them(tmp_path: Path, monkeypa
     monkeypatch.setattr(trainer.adversary, "pull", watched)
     before = {name: value.clone() for name, value in trainer.denoiser.state_dict().items()}
     trainer.run()
+    assert ahead == [(1, 3, 128, 128)]
     assert seen == [False, True]
     assert any(not torch.equal(value, before[name]) for name, value in trainer.denoiser.state_dict().items())

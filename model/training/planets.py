@@ -38,6 +38,8 @@ WATER = 0.1
 """Share of the places that are at sea: there is little to learn from it."""
 FURTHEST = 65.0
 """Degrees of latitude within which places are drawn."""
+COARSEST = 11.5
+"""log2 of metres per pixel below which all parents are generated: those of zoom 4 are coarser as far as places are drawn."""
 ALIKE = 12
 """Parents of the resolution, the nearest in colour, of which one is drawn."""
 OCTAVES = 1.0
@@ -56,6 +58,14 @@ class PlanetParents:
         """Their means on [-1, 1], [N, 3]."""
         return torch.stack([to_unit(pixels).mean((1, 2)) for pixels in self.pixels])
 
+    @cached_property
+    def generated(self) -> PlanetParents:
+        """Those that stages made: all but the base picture's. Raises `ImageryError` if there are none."""
+        below = self.log2_gsd < COARSEST
+        if not below.any():
+            raise ImageryError("All parents are of the base picture; make finer ones by model.training.planets.")
+        return PlanetParents(self.pixels[below], self.log2_gsd[below])
+
     @staticmethod
     def load(path: Path) -> PlanetParents:
         """What `main` wrote. Raises `ImageryError` if it is none of that."""
@@ -70,8 +80,10 @@ class PlanetParents:
 
     def like(self, parent: Tensor, log2_gsd: Tensor, generator: torch.Generator) -> Tensor:
         """For each of the real parents [B, 3, h, w] of resolutions [B], h and w at most `SIDE`, a window of one of about the
-        same resolution and colour: on [-1, 1], on the device of ``parent``."""
+        same resolution and colour: on [-1, 1], on the device of ``parent``. Raises `ImageryError` for larger ones."""
         height, width = parent.shape[2:]
+        if max(height, width) > SIDE:
+            raise ImageryError(f"Parents from planets have {SIDE} px: give crops of {4 * SIDE} px at most.")
         drawn = []
         for wanted, gsd in zip(parent.mean((2, 3)).cpu(), log2_gsd.cpu(), strict=True):
             off = (self.log2_gsd - gsd).abs()
@@ -83,6 +95,20 @@ class PlanetParents:
             )
             drawn.append(to_unit(self.pixels[near[index], :, top : top + height, left : left + width]))
         return torch.stack(drawn).to(parent.device)
+
+
+def acquaint(
+    adversary: Adversary,
+    parents: PlanetParents,
+    real: Tensor,
+    log2_gsd: Tensor,
+    whole: Tensor,
+    generator: torch.Generator,
+) -> None:
+    """A step of the critic alone: ``parents`` below the base picture are what planets have made, beside the crops ``real``
+    [B, 3, S, S] of resolutions [B]. It costs a fifth of `planet_loss`, for no stage is run."""
+    made = parents.generated.like(real[..., :SIDE, :SIDE].repeat(2, 1, 1, 1), log2_gsd.repeat(2), generator)
+    adversary.pull(None, _grey(real[..., :SIDE, :SIDE]), _grey(made), log2_gsd, generator, whole)
 
 
 def planet_loss(
@@ -101,13 +127,17 @@ def planet_loss(
     twice = log2_gsd.repeat(2)
     inputs = Inputs.draw(parents.like(F.avg_pool2d(real, 4).repeat(2, 1, 1, 1), twice + 2, generator), twice, generator)
     pictures = run.picture(inputs, run.residual(inputs), amplitudes), real
-    # Without colour: of that planets have less than scenes as they come, and made up it is confetti.
-    made, child = (image[..., MARGIN:-MARGIN, MARGIN:-MARGIN].mean(1, keepdim=True).expand(-1, 3, -1, -1) for image in pictures)
+    made, child = (_grey(image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]) for image in pictures)
     pulled = (made * adversary.pull(None, child, made.detach(), log2_gsd, generator, whole)).sum()
     corner = int(torch.randint(4, (), generator=generator, device=generator.device))
     far = reach(run, inputs.first(-(-len(real) // REACH_EVERY)), corner)
     none = torch.zeros_like(log2_gsd)
     return pulled - pulled.detach() + REACH_WEIGHT * far, none, none, torch.ones_like(none)
+
+
+def _grey(image: Tensor) -> Tensor:
+    """Without colour: of that planets have less than scenes as they come, and made up it is confetti."""
+    return image.mean(1, keepdim=True).expand(-1, 3, -1, -1)
 
 
 def read_parents(planet: Planet, places: int, seed: int) -> PlanetParents:

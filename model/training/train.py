@@ -34,7 +34,7 @@ from model.training.critic import Adversary
 from model.training.energy import Run, captured_judge, energy_loss, judge
 from model.training.imagery import CropSampler, ImageryError, Picture, load_pictures
 from model.training.loss import LossTable, flow_loss
-from model.training.planets import PlanetParents, planet_loss
+from model.training.planets import PlanetParents, acquaint, planet_loss
 from model.training.warm_start import initial_amplitudes, load_initial, modules_named
 from model.weights import TUNED_STEPS, save_weights
 
@@ -61,7 +61,8 @@ class TrainConfig:
     ``tune``: numbers of sampler steps that the weights are tuned for by `energy_loss`, one drawn for each batch, so that one
     named twice has twice the share; without any they are trained by `flow_loss`. ``critic``: what a critic's gradients count
     beside the energy score's (`model.training.critic`; 0: none): a new one, or that of the checkpoint ``critic_from``. With
-    one, half of the batches may have the parents of the file ``planet_parents`` (`model.training.planets`).
+    one, half of the batches may have the parents of the file ``planet_parents`` (`model.training.planets`), and the critic may
+    look at what planets have made for ``critic_ahead`` steps before the first.
     In the end the amplitudes of tuned weights are measured on ``calibration`` crops (`model.training.calibrate`; 0: not at
     all). ``freeze``: modules of `Denoiser` that keep the weights of ``init``: the branch at 1/8, ``middle``, decides how far
     the network reaches, which the halo bounds.
@@ -85,6 +86,7 @@ class TrainConfig:
     critic: float = 0.0
     critic_from: Path | None = None
     planet_parents: Path | None = None
+    critic_ahead: int = 0
     freeze: tuple[str, ...] = ()
     calibration: int = CROPS
     log_every: int = 100
@@ -147,16 +149,18 @@ class Trainer:
         pictures = load_pictures(config.imagery)
         batches, others = self._loaders(pictures)
         unit, total = ("min", config.minutes) if config.minutes else ("step", float(config.steps))
+        if self.adversary and self.parents and not self.progress.step:
+            for _ in tqdm(range(config.critic_ahead), "critic", unit="step", dynamic_ncols=True):
+                acquaint(self.adversary, self.parents, *self._drawn(batches), self.generator)
         began, before = time.monotonic(), self.progress.seconds
         bar = tqdm(total=round(total), unit=unit, initial=round(min(self._spent(), total)), dynamic_ncols=True)
         average: float | None = None
         while self._spent() < total:
             step = self.progress.step
-            batch = next(others if self._takes_others(step) else batches)
             rate = self._rate(self._spent() / total)
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            child, log2_gsd, whole = (v.to(config.device, non_blocking=True).float() for v in batch)
+            child, log2_gsd, whole = self._drawn(others if self._takes_others(step) else batches)
             loss, error, energy, t = self._loss(forward, child, log2_gsd, whole, autocast)
             self.optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -181,6 +185,11 @@ class Trainer:
         if config.tune and config.calibration:
             calibrate(path, pictures, statistics.mode(config.tune), config.calibration, config.crop)
         return path
+
+    def _drawn(self, batches: Batches) -> tuple[Tensor, Tensor, Tensor]:
+        """The next batch, on the device."""
+        child, log2_gsd, whole = (v.to(self.config.device, non_blocking=True).float() for v in next(batches))
+        return child, log2_gsd, whole
 
     def _takes_others(self, step: int) -> bool:
         if self.config.tune:
@@ -321,6 +330,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--ema", type=float, default=defaults.ema, help="decay of the averaged weights")
     parser.add_argument("--critic", type=float, default=defaults.critic, help="in tuning: weight of a critic beside the score")
     parser.add_argument("--critic-from", type=Path, help="checkpoint of another run whose critic to start with")
+    parser.add_argument("--critic-ahead", type=int, default=0, help="steps of the critic before the first, on those parents")
     parser.add_argument("--planet-parents", type=Path, help="parents from model.training.planets, for the critic to judge")
     parser.add_argument("--device", default=defaults.device)
     parser.add_argument("--compile", action="store_true", help="use torch.compile; in tuning on a GPU, a CUDA graph")

@@ -194,9 +194,10 @@ def test_tables_say_what_they_hold(tmp_path: Path) -> None:
     report = Report({"new": "a file"})
     table = report.table("Title", "A note.", ("resolution", "measure"))
     for resolution, value in (("1 m", 1.0), ("4 m", 2.0), ("16 m", math.nan)):
-        table.put_all((resolution,), "new 1", {"M1": value})
+        table.put_all((resolution,), "new 1", {"M1": value, "M3 error": 2 * value + 1})
     table.add_means("mean")
     assert table.cells["mean", "M1"]["new 1"] == 1.5
+    assert table.cells["mean", "M3 error"]["new 1"] == pytest.approx(math.hypot(3, 5) / 2)  # of independent errors
     assert "| 16 m | M1 | - |" in report.markdown()
     report.table("Empty", "", ("x",))
     report.write(tmp_path)

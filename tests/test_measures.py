@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -23,6 +24,9 @@ from model.training.measures import (
     directedness,
     direction,
     kernel_distance,
+    kurtosis_error,
+    kurtosis_gap,
+    log_kurtosis,
     log_spectral_distance,
     normalised,
     spread,
@@ -170,3 +174,22 @@ def test_spoilt_pictures_are_what_they_are_called(real: Reference) -> None:
     began = time.perf_counter()
     spoilt(real.real, real.bicubic)
     assert time.perf_counter() - began < 20
+
+
+def test_the_error_of_m3_is_how_far_it_goes_with_the_places() -> None:
+    rng = np.random.default_rng(0)
+
+    def places(count: int, sparsity: float) -> Pictures:
+        """Noise in some places only, in how many differs from picture to picture."""
+        where = rng.random((count, 64, 64, 1)) < rng.uniform(0.05, 1, (count, 1, 1, 1)) * sparsity
+        return np.clip(110 + 15 * where * rng.normal(0, 1, where.shape), 0, 255).round().astype(np.uint8).repeat(3, -1)
+
+    others = describe(places(48, 1.0))
+    found, told = [], []
+    for _ in range(80):
+        made, real = places(8, 0.2), places(8, 1.0)
+        floor, gap = (kurtosis_gap(replace(others, kurtosis=log_kurtosis(v).mean(0)), others) for v in (real, made))
+        found.append(gap - floor)
+        told.append(kurtosis_error(made, real, others))
+    assert np.mean(told) == pytest.approx(np.std(found), rel=0.3)
+    assert kurtosis_error(real, real, others) == 0

@@ -31,6 +31,7 @@ from model.training.measures import (
     contrast,
     describe,
     direction,
+    kurtosis_error,
     normalised,
     spread,
 )
@@ -124,9 +125,12 @@ class Reference:
         return {name: f(here, self.described) for name, f in (MEASURES | {"colour": colour_distance}).items()}
 
     def score(self, made: Pictures) -> dict[str, float]:
-        """Normalised measures of ``made``; shares of the real ones' contrast, spread and direction; its distance in colour."""
+        """Normalised measures of ``made``, a picture of each place, and M3's standard error; shares of the real ones' contrast,
+        spread and direction; its distance in colour."""
         raw = self.raw(made)
         row = {name: normalised(raw[name], self.floor[name], self.ceiling[name]) for name in MEASURES}
+        floor, ceiling = self.floor["M3 kurtosis"], self.ceiling["M3 kurtosis"]
+        row["M3 error"] = normalised(floor + kurtosis_error(made, self.real, self.described), floor, ceiling)
         return row | self.shares(made) | {"colour": raw["colour"]}
 
     def shares(self, made: Pictures) -> dict[str, float]:

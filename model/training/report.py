@@ -34,15 +34,15 @@ class Table:
             self.put((*key, name), column, value)
 
     def add_means(self, label: str, skip: frozenset[str] = frozenset()) -> None:
-        """Put rows of means over the first key first, each column over the rows that have a number in it."""
+        """Put rows of means over the first key first, each column over the rows that have a number in it (`mean_of`)."""
         names = list(dict.fromkeys(key[1:] for key in self.cells))
         means: dict[tuple[str, ...], Row] = {}
         for name in names:
             rows = [row for key, row in self.cells.items() if key[1:] == name]
             for column in self.columns:
-                values = [row[column] for row in rows if column in row and not math.isnan(row[column])]
-                if values and column not in skip:
-                    means.setdefault((label, *name), {})[column] = sum(values) / len(values)
+                value = mean_of(name[-1], [row[column] for row in rows if column in row])
+                if not math.isnan(value) and column not in skip:
+                    means.setdefault((label, *name), {})[column] = value
         self.cells = means | self.cells
 
     def markdown(self) -> str:
@@ -63,6 +63,14 @@ class Table:
                 level = level.setdefault(part, {})  # type: ignore[assignment]
             level.update({name: value if math.isfinite(value) else None for name, value in row.items()})
         return {"note": self.note, "keys": list(self.keys), "rows": nested}
+
+
+def mean_of(name: str, values: list[float]) -> float:
+    """Mean of the numbers among ``values``, NaN without any; of standard errors, by their ``name``, that of the mean."""
+    numbers = [value for value in values if not math.isnan(value)]
+    if not numbers:
+        return math.nan
+    return (math.hypot(*numbers) if name.endswith("error") else sum(numbers)) / len(numbers)
 
 
 @dataclass

@@ -22,7 +22,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from model.contrast import Amplitudes
 from model.grid import MAX_ZOOM, ground_resolution, lonlat_to_pixel, pixel_to_lonlat, world_size
 from model.planet import Planet, open_planet
 from model.stage import to_unit
@@ -118,15 +117,15 @@ def planet_loss(
     parents: PlanetParents,
     generator: torch.Generator,
     adversary: Adversary,
-    amplitudes: Amplitudes | None = None,
     whole: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss of one batch of ``run`` below ``parents``, two for each of the crops ``real`` [B, 3, S, S], which the critic
-    compares with what lies below, as it is served, with ``amplitudes``: its gradients, and how far the network reaches. Returns
+    compares with what lies below: its gradients, and how far the network reaches. That is without amplitudes, like all that is
+    judged: what the critic finds too loud with them the network makes fainter, and measured anew they raise it again. Returns
     what `energy_loss` does, with scores of 0."""
     twice = log2_gsd.repeat(2)
     inputs = Inputs.draw(parents.like(F.avg_pool2d(real, 4).repeat(2, 1, 1, 1), twice + 2, generator), twice, generator)
-    pictures = run.picture(inputs, run.residual(inputs), amplitudes), real
+    pictures = run.picture(inputs, run.residual(inputs)), real
     made, child = (_grey(image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]) for image in pictures)
     pulled = (made * adversary.pull(None, child, made.detach(), log2_gsd, generator, whole)).sum()
     corner = int(torch.randint(4, (), generator=generator, device=generator.device))

@@ -211,7 +211,7 @@ class Trainer:
         run = Run(forward, autocast, steps, TUNED_CARRY, self.judge)
         above, critic, notes = self.amplitudes, self.adversary, self.notes
         if generations == ON_PLANETS and critic and self.parents:
-            return planet_loss(run, child, log2_gsd, self.parents, self.generator, critic, above, whole)
+            return planet_loss(run, child, log2_gsd, self.parents, self.generator, critic, whole)
         return energy_loss(run, child, log2_gsd, self.generator, generations, above, critic, whole, notes)
 
     def _loaders(self, pictures: list[Picture]) -> tuple[Batches, Batches]:

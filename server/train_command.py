@@ -11,8 +11,8 @@ from tqdm import tqdm
 from model.precision import choose_compute, choose_steps
 from model.training.evaluate import PARTS, EvaluateConfig, evaluate
 from model.training.imagery import ImageryError
-from model.training.planets import SIDE
-from model.training.train import SMALL_CROP, TUNE_CROP, TrainConfig, train
+from model.training.train import train
+from model.training.train_config import SMALL_CROP, TUNE_CROP, TrainConfig
 from server.failures import BadOptionError, CommandError
 
 
@@ -47,10 +47,6 @@ def train_to_folder(config: TrainConfig) -> str:
         raise BadOptionError(f"--critic-from {config.critic_from} names a critic to start with; give --critic as well.")
     if config.planet_parents and not config.critic:
         raise BadOptionError(f"--planet-parents {config.planet_parents} are for a critic; give --critic as well.")
-    if config.critic_ahead and not config.planet_parents:
-        raise BadOptionError(f"--critic-ahead {config.critic_ahead} looks at what planets made; give --planet-parents as well.")
-    if config.planet_parents and config.crop > 4 * SIDE:
-        raise BadOptionError(f"--crop must be at most {4 * SIDE} with --planet-parents, not {config.crop}.")
     if config.freeze and config.init is None:
         raise BadOptionError(f"--freeze {config.freeze[0]} keeps weights of --init; give that as well.")
     compute = choose_compute(config.device)

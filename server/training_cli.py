@@ -38,7 +38,7 @@ def train(
 ) -> None:
     """Trains the denoiser on a folder of imagery (docs/training.md)."""
     with one_line_errors():
-        from model.training.train import TrainConfig
+        from model.training.train_config import TrainConfig
         from server.train_command import train_to_folder
 
         config = TrainConfig(

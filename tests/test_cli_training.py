@@ -45,7 +45,7 @@ def test_imagery_that_cannot_be_used_is_one_line(run: Run, tmp_path: Path, comma
         (2, ("train", "--tune", "2", "--planet-parents", "nowhere.npz")),
         (2, ("train", "--tune", "2", "--crop", "192", "--critic", "1", "--planet-parents", "nowhere.npz")),
         (2, ("train", "--tune", "2", "--critic", "1", "--planet-parents", "nowhere.npz", "--crop", "576")),
-        (2, ("train", "--tune", "2", "--critic", "1", "--critic-ahead", "5")),
+        (2, ("train", "--tune", "2", "--crop", "192", "--critic", "1", "--critic-ahead", "5")),
         (2, ("train", "--critic-ahead", "-1")),
         (2, ("train", "--tune", "2", "--crop", "72")),
         (2, ("train", "--tune", "2", "--crop", "128")),

@@ -11,7 +11,8 @@ from torch import Tensor
 from model.errors import WeightsError
 from model.training import critic
 from model.training.critic import Adversary, Critic
-from model.training.train import TrainConfig, Trainer, train
+from model.training.train import Trainer, train
+from model.training.train_config import TrainConfig
 from model.weights import load_weights
 from tests.test_training import DEVICE, write_imagery
 

@@ -15,7 +15,8 @@ from model.sampler import TUNED_CARRY
 from model.training.direction import direction_shares
 from model.training.energy import MARGIN, REACH, Inputs, Run, captured_judge, judge, reach
 from model.training.scores import direction_score, energy_score, evenness_score, statistics, statistics_score
-from model.training.train import TrainConfig, train
+from model.training.train import train
+from model.training.train_config import TrainConfig
 from model.weights import load_weights
 from tests.test_training import DEVICE, write_imagery
 

@@ -12,7 +12,9 @@ from model.stage import to_unit
 from model.training.critic import Adversary
 from model.training.imagery import ImageryError
 from model.training.planets import SIDE, PlanetParents, acquaint, main
-from model.training.train import TrainConfig, Trainer
+from model.training.train import Trainer
+from model.training.train import main as train_main
+from model.training.train_config import TrainConfig
 from tests.test_training import DEVICE, write_imagery
 
 
@@ -49,10 +51,10 @@ def test_a_critic_learns_ahead_what_planets_make() -> None:
     smooth = torch.linspace(-0.5, 0.5, 160).expand(2, 3, 160, 160)
     adversary, generator = Adversary(1.0, "cpu", None), torch.Generator().manual_seed(0)
     gaps = []
-    for _ in range(12):
+    for _ in range(7):
         acquaint(adversary, parents, smooth, torch.full((2,), 4.0), torch.ones(2), generator)
         gaps.append(adversary.gap)
-    assert adversary.steps == 12
+    assert adversary.steps == 7
     assert gaps[-1] > gaps[2] + 0.01, gaps
 
 
@@ -109,3 +111,18 @@ def test_a_run_takes_them_in_turn_and_learns_below_them(tmp_path: Path, monkeypa
     assert ahead == [(1, 3, 128, 128)]
     assert seen == [False, True]
     assert any(not torch.equal(value, before[name]) for name, value in trainer.denoiser.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--critic-ahead", "5"], "give --planet-parents as well"),
+        (["--planet-parents", "parents.npz", "--crop", "576"], "--crop must be at most 512"),
+    ],
+)
+def test_what_does_not_go_with_them_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train_main(["--imagery", str(tmp_path), "--out", str(tmp_path / "run"), "--tune", "2", "--critic", "1", *options])
+    assert says in capsys.readouterr().err

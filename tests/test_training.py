@@ -18,7 +18,8 @@ from model import WeightsError, open_planet
 from model.denoiser import Denoiser, DenoiserConfig
 from model.training.imagery import COARSE, CropSampler, ImageryError, _window, holdout_names, load_pictures
 from model.training.loss import draw_levels, draw_times
-from model.training.train import TrainConfig, train
+from model.training.train import train
+from model.training.train_config import TrainConfig
 from model.weights import DEFAULT_WEIGHTS, load_weights, save_weights
 
 DEVICE = os.environ.get("TEST_DEVICE", "cpu")

@@ -105,32 +105,37 @@ class Reference:
         return describe(self.others)
 
     @cached_property
+    def described_here(self) -> Description:
+        """The real pictures of the places that pictures are made at."""
+        return describe(self.real)
+
+    @cached_property
     def floor(self) -> dict[str, float]:
         """Each measure of the real pictures against those of other places."""
-        return self.raw(self.real)
+        return self.raw(self.described_here)
 
     @cached_property
     def ceiling(self) -> dict[str, float]:
         """Each measure of bicubic enlargements of the 4x box means."""
-        return self.raw(self.bicubic)
+        return self.raw(describe(self.bicubic))
 
     @cached_property
     def bicubic(self) -> Pictures:
         """What a stage makes without a network."""
         return np.stack([enlarged(crop.wide)[MARGIN:-MARGIN, MARGIN:-MARGIN] for crop in self.crops])
 
-    def raw(self, made: Pictures) -> dict[str, float]:
-        """Each measure of ``made`` [N, SIDE, SIDE, 3] against the real pictures of other places, not normalised."""
-        here = describe(made)
-        return {name: f(here, self.described) for name, f in (MEASURES | {"colour": colour_distance}).items()}
+    def raw(self, made: Description) -> dict[str, float]:
+        """Each measure of what is ``made`` against the real pictures of other places, not normalised."""
+        return {name: f(made, self.described) for name, f in (MEASURES | {"colour": colour_distance}).items()}
 
     def score(self, made: Pictures) -> dict[str, float]:
         """Normalised measures of ``made``, a picture of each place, and M3's standard error; shares of the real ones' contrast,
         spread and direction; its distance in colour."""
-        raw = self.raw(made)
+        here = describe(made)
+        raw = self.raw(here)
         row = {name: normalised(raw[name], self.floor[name], self.ceiling[name]) for name in MEASURES}
         floor, ceiling = self.floor["M3 kurtosis"], self.ceiling["M3 kurtosis"]
-        row["M3 error"] = normalised(floor + kurtosis_error(made, self.real, self.described), floor, ceiling)
+        row["M3 error"] = normalised(floor + kurtosis_error(here, self.described_here, self.described), floor, ceiling)
         return row | self.shares(made) | {"colour": raw["colour"]}
 
     def shares(self, made: Pictures) -> dict[str, float]:

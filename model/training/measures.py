@@ -33,7 +33,7 @@ class Description:
     """What the measures know of a set of pictures.
 
     ``spectrum`` [12]: mean radial power of luminance in dB. ``projections``: per pyramid level the sorted projections of
-    patches, [DIRECTIONS, PATCHES]. ``kurtosis`` [4]: mean log kurtosis of increments. ``features`` [M, F].
+    patches, [DIRECTIONS, PATCHES]. ``kurtosis`` [N, 4]: log kurtosis of increments, by picture. ``features`` [M, F].
     ``colours`` [257, 32]: quantiles of projected mean colours of 8 px cells.
     """
 
@@ -47,7 +47,7 @@ class Description:
 def describe(pictures: Pictures) -> Description:
     """All that the measures need of pictures uint8 [N, H, W, 3], 64 px a side at least. The same for the same pictures."""
     return Description(
-        _spectrum(pictures), _projections(pictures), log_kurtosis(pictures).mean(0), features_of(pictures), _colours(pictures)
+        _spectrum(pictures), _projections(pictures), log_kurtosis(pictures), features_of(pictures), _colours(pictures)
     )
 
 
@@ -64,16 +64,15 @@ def patch_distance(a: Description, b: Description) -> float:
 
 def kurtosis_gap(a: Description, b: Description) -> float:
     """M3: mean absolute difference of the mean log kurtosis of luminance increments at lags 1, 2, 4, 8: texture or noise."""
-    return float(np.mean(np.abs(a.kurtosis - b.kurtosis)))
+    return float(np.mean(np.abs(a.kurtosis.mean(0) - b.kurtosis.mean(0))))
 
 
-def kurtosis_error(made: Pictures, real: Pictures, others: Description) -> float:
+def kurtosis_error(made: Description, real: Description, others: Description) -> float:
     """Standard error, by the choice of places, of how much larger M3 is for ``made`` than for ``real`` (as many pictures of the
     same places), both against ``others``: a jackknife (Efron and Stein 1981), not normalised."""
-    values = [log_kurtosis(pictures) for pictures in (made, real)]
-    n = len(made)
-    left = [(value.sum(0) - value) / max(n - 1, 1) for value in values]  # means without one place, [N, 4]
-    gaps = [np.abs(mean - others.kurtosis).mean(1) for mean in left]
+    n = len(made.kurtosis)
+    left = [(a.kurtosis.sum(0) - a.kurtosis) / max(n - 1, 1) for a in (made, real)]  # means without one place, [N, 4]
+    gaps = [np.abs(mean - others.kurtosis.mean(0)).mean(1) for mean in left]
     return float(np.sqrt((n - 1) * np.var(gaps[0] - gaps[1])))
 
 

@@ -69,7 +69,7 @@ class PlanetParents:
     def load(path: Path) -> PlanetParents:
         """What `main` wrote. Raises `ImageryError` if it is none of that."""
         try:
-            with np.load(path) as file:
+            with path.open("rb") as opened, np.load(opened) as file:
                 pixels, log2_gsd = torch.from_numpy(file["pixels"]), torch.from_numpy(file["log2_gsd"]).float()
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ImageryError(f"{path} holds no parents; make them by model.training.planets ({error}).") from error

@@ -29,69 +29,24 @@ from model.denoiser import Denoiser, DenoiserConfig
 from model.errors import WeightsError
 from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
-from model.training.calibrate import CROPS, calibrate
+from model.training.calibrate import calibrate
 from model.training.critic import Adversary
 from model.training.energy import Run, captured_judge, energy_loss, judge
 from model.training.imagery import CropSampler, ImageryError, Picture, load_pictures
 from model.training.loss import LossTable, flow_loss
 from model.training.planets import PlanetParents, acquaint, planet_loss
+from model.training.train_config import SMALL_CROP, SMALL_EVERY, TrainConfig
 from model.training.warm_start import initial_amplitudes, load_initial, modules_named
 from model.weights import TUNED_STEPS, save_weights
 
 Batches = Iterator[tuple[Tensor, Tensor, Tensor]]
 """Crops [B, 3, size, size], log2 of their metres per pixel [B], and whether they are whole [B]."""
 
-SMALL_CROP = 64
-"""Side of the small crops that every `SMALL_EVERY`-th step uses: sheets of 64 and 100 px cells fit no larger one."""
-SMALL_EVERY = 6
-TUNE_CROP = 192
-"""Least side of crops to tune on, in multiples of 64: chains of three stages start from 1/64 of twice that, which must
-be even and hold what amplitudes look at."""
 TUNE_GENERATIONS = (0, 1, 2, 1, 2)
 """Stages above the scored one that are generated while tuning, in turn: most of a planet's stages have generated parents."""
 ON_PLANETS = -1
 WITH_PLANETS = (0, ON_PLANETS, 2, ON_PLANETS, 1, ON_PLANETS, 2, ON_PLANETS)
 """The same with parents that were read from planets (`model.training.planets`)."""
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """One run. ``minutes`` (of training time over all resumes) or ``steps`` ends it and shapes the learning rate's cosine.
-
-    ``tune``: numbers of sampler steps that the weights are tuned for by `energy_loss`, one drawn for each batch, so that one
-    named twice has twice the share; without any they are trained by `flow_loss`. ``critic``: what a critic's gradients count
-    beside the energy score's (`model.training.critic`; 0: none): a new one, or that of the checkpoint ``critic_from``. With
-    one, half of the batches may have the parents of the file ``planet_parents`` (`model.training.planets`), and the critic may
-    look at what planets have made for ``critic_ahead`` steps before the first.
-    In the end the amplitudes of tuned weights are measured on ``calibration`` crops (`model.training.calibrate`; 0: not at
-    all). ``freeze``: modules of `Denoiser` that keep the weights of ``init``: the branch at 1/8, ``middle``, decides how far
-    the network reaches, which the halo bounds.
-    ``keep_every``: steps between copies of the averaged weights that stay, ``ema-STEP.safetensors``, to choose from (0: none).
-    """
-
-    imagery: Path
-    out: Path
-    minutes: float | None = None
-    steps: int = 20_000
-    batch: int = 8
-    crop: int = 160
-    learning_rate: float = 6e-4
-    ema: float = 0.9995
-    seed: int = 0
-    init: Path | None = None
-    device: str = "cuda" if torch.cuda.is_available() else "cpu"
-    workers: int = 0
-    compile: bool = False
-    tune: tuple[int, ...] = ()
-    critic: float = 0.0
-    critic_from: Path | None = None
-    planet_parents: Path | None = None
-    critic_ahead: int = 0
-    freeze: tuple[str, ...] = ()
-    calibration: int = CROPS
-    log_every: int = 100
-    checkpoint_every: int = 200
-    keep_every: int = 0
 
 
 @dataclass
@@ -106,6 +61,7 @@ class Trainer:
     """Network, optimiser, EMA and data of one run; `run` trains until the budget is spent."""
 
     def __init__(self, config: TrainConfig) -> None:
+        config.check_parents()
         self.config = config
         self.progress = Progress()
         self.table = LossTable()
@@ -188,8 +144,7 @@ class Trainer:
 
     def _drawn(self, batches: Batches) -> tuple[Tensor, Tensor, Tensor]:
         """The next batch, on the device."""
-        child, log2_gsd, whole = (v.to(self.config.device, non_blocking=True).float() for v in next(batches))
-        return child, log2_gsd, whole
+        return tuple(v.to(self.config.device, non_blocking=True).float() for v in next(batches))  # type: ignore[return-value]
 
     def _takes_others(self, step: int) -> bool:
         if self.config.tune:

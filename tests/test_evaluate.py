@@ -21,7 +21,8 @@ from model.precision import choose_compute
 from model.training import heldout, measures, parts
 from model.training.chains import chain, one_stage
 from model.training.evaluate import PARTS, EvaluateConfig, evaluate
-from model.training.features import train_features
+from model.training.features import load_features, train_features
+from model.training.features import main as features_main
 from model.training.heldout import SIDE, WIDE, Crop, box_mean, enlarged, held_out_pictures, references, region_of
 from model.training.homes import home_of, place_for, zoom_like
 from model.training.imagery import ImageryError, Picture, holdout_names
@@ -209,7 +210,13 @@ def test_the_feature_network_trains(imagery: Path, tmp_path: Path) -> None:
     folder = write_imagery(tmp_path, more=("a.png",))
     right = train_features(folder, tmp_path / "features.safetensors", steps=2, batch=4)
     assert set(right) == {"resolution", "rotation", "land type"} and all(0 <= share <= 1 for share in right.values())
-    assert (tmp_path / "features.safetensors").stat().st_size < 1_000_000
+    path = tmp_path / "features.safetensors"
+    assert path.stat().st_size < 1_000_000
+    scale = load_features(path).scale.clone()
+    assert (scale > 0).all() and not (scale == 1).any()
+    features_main(["--imagery", str(folder), "--out", str(path), "--scale-only"])
+    load_features.cache_clear()
+    assert not torch.equal(load_features(path).scale, scale)  # of 2,000 patches, not of 16
 
 
 def a_crop(name: str, gsd: float, size: tuple[int, int], top: int, left: int) -> Crop:

@@ -99,6 +99,19 @@ def test_measures_of_a_set_with_itself_are_0(real: Reference) -> None:
     assert max(map(abs, colour_drift(real.real, real.real))) == 0
 
 
+def test_m4_of_pictures_unlike_any_is_large_and_no_more() -> None:
+    """Beside pictures that are all alike, features that hardly vary there must not rule."""
+    sea, noise = (
+        describe(
+            np.clip(np.array([20, 40, 75]) + np.random.default_rng(seed).normal(0, size, (6, 128, 128, 3)), 0, 255).astype(
+                np.uint8
+            )
+        )
+        for seed, size in ((0, 1.5), (1, 60))
+    )
+    assert 5 < kernel_distance(noise, sea) < 1000
+
+
 def test_direction_is_less_in_noise_and_indifferent_to_contrast(real: Reference, scores: dict[str, dict[str, float]]) -> None:
     half = ((real.real.astype(float) - 110) / 2 + 110).round().astype(np.uint8)
     assert direction(half, real.real) == pytest.approx(1, abs=0.2)

@@ -48,6 +48,10 @@ class FeatureNet(nn.Module):
         self.resolution = nn.Linear(WIDTH, COARSEST - FINEST + 1)
         self.rotation = nn.Linear(WIDTH, 4)
         self.land = nn.Linear(WIDTH, len(TYPES))
+        self.register_buffer("scale", torch.ones(WIDTH))
+        self.scale: Tensor
+        """Deviation of each feature over the imagery trained on. Over one resolution's pictures some hardly vary: in units of
+        that, whatever is not just like them is far away from them."""
 
     def features(self, x: Tensor) -> Tensor:
         """x [B, 3, h, w] on [-1, 1], sides multiples of 8 -> [B, `WIDTH`]."""
@@ -78,8 +82,10 @@ def load_features(path: Path = FEATURES_FILE) -> FeatureNet:
 
 @torch.inference_mode()
 def features_of(pictures: NDArray[np.uint8]) -> Tensor:
-    """Features [M, `WIDTH`] of all `PATCH` px patches of pictures uint8 [N, H, W, 3] (at least `PATCH` a side)."""
-    return load_features().features(_patches(pictures))
+    """Features [M, `WIDTH`] of all `PATCH` px patches of pictures uint8 [N, H, W, 3] (at least `PATCH` a side), in units of
+    their deviation over the imagery that the network was trained on."""
+    net = load_features()
+    return net.features(_patches(pictures)) / net.scale
 
 
 @torch.inference_mode()
@@ -137,9 +143,8 @@ def train_features(imagery: Path, out: Path, steps: int = 1500, batch: int = 48,
         optimiser.step()
         schedule.step()
         bar.set_postfix(loss=f"{loss.item():.3f}")
-    tensors = {name: value.half().contiguous() for name, value in net.state_dict().items()}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, out, {"format": "metaearth-features-1", "steps": str(steps), "license": "CC-BY-SA-4.0"})
+    measure_scale(net, sampler, rng, 2000 if steps > 100 else 16)
+    _save(net, out)
     with contextlib.suppress(ImageryError):
         sampler = CropSampler(load_pictures(imagery, holdout=True, min_side=PATCH), PATCH, seed)
     net.eval()
@@ -151,13 +156,32 @@ def train_features(imagery: Path, out: Path, steps: int = 1500, batch: int = 48,
     return dict(zip(("resolution", "rotation", "land type"), right, strict=True))
 
 
+@torch.inference_mode()
+def measure_scale(net: FeatureNet, sampler: CropSampler, rng: random.Random, patches: int = 2000) -> None:
+    """Set the network's ``scale``, by that many patches."""
+    found = net.features(draw_batch(sampler, rng, patches)[0])
+    net.scale.copy_(found.std(0).clamp(min=1e-4))
+
+
+def _save(net: FeatureNet, path: Path) -> None:
+    tensors = {name: value.half().contiguous() for name, value in net.state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, {"format": "metaearth-features-2", "license": "CC-BY-SA-4.0"})
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Command line of ``python -m model.training.features``."""
     parser = argparse.ArgumentParser(description="Train the feature network of M4 on a folder of imagery.")
     parser.add_argument("--imagery", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=FEATURES_FILE)
     parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--scale-only", action="store_true", help="measure the features' scale of the file that is there anew")
     options = parser.parse_args(arguments)
+    if options.scale_only:
+        net = load_features(options.out)
+        measure_scale(net, CropSampler(load_pictures(options.imagery, min_side=PATCH), PATCH, 0), random.Random(0))
+        _save(net, options.out)
+        return
     for head, right in train_features(options.imagery, options.out, options.steps).items():
         print(f"{head}: {right:.2f} right on held-out images")
 

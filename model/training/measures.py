@@ -79,8 +79,7 @@ def kurtosis_error(made: Description, real: Description, others: Description) ->
 def kernel_distance(a: Description, b: Description) -> float:
     """M4: kernel inception distance (arXiv 1801.01401, unbiased, cubic kernel, times 100) on our own features."""
     # Centred: the cubic kernel would otherwise see little but the features' common mean.
-    scale, middle = b.features.std(0).clamp(min=1e-6), b.features.mean(0)
-    x, y = ((features - middle) / scale for features in (a.features, b.features))
+    x, y = (features - b.features.mean(0) for features in (a.features, b.features))
     xx, yy, xy = (((u @ v.T) / x.shape[1] + 1) ** 3 for u, v in ((x, x), (y, y), (x, y)))
     m, n = len(x), len(y)
     within = (xx.sum() - xx.diagonal().sum()) / max(m * (m - 1), 1) + (yy.sum() - yy.diagonal().sum()) / max(n * (n - 1), 1)

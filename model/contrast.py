@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-RECIPE = 5
+RECIPE = 6
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
 ROUGHNESS_REACH = 2
@@ -32,6 +32,13 @@ LIGHT_KNOTS = np.arange(5.0, 8.5, 1.0)
 TINT_KNOTS = np.array([-0.1, 0.0, 0.1, 0.2])
 """By how much green exceeds the mean of the three channels there, as a share of it: woods and fields; below 0 by how much blue
 does: water."""
+
+SNOW_LIGHT, SNOW_TINT = (150.0, 200.0), (0.16, 0.08)
+"""Of the parent's mean around a pixel: grey levels, and (max - min) / mean of the channels, from which on it may be snow, and
+from which on it is. Sand and fields have more colour."""
+SNOW_MOST = 1.0
+"""Amplitude that snow has at most. Little of what is raised there fits below white (`model.stage.project`): chains ask for as
+much as they can have, and what they get is salt and pepper."""
 
 NEAR, AROUND = 3, 9
 """Sides of the squares in which detail's own energy counts for its `gathering`, in cells of 2 px."""
@@ -83,6 +90,7 @@ class Amplitudes:
         """
         coarse = (shares(roughness(wide), ROUGHNESS_KNOTS) * _by_row(self.roughness, log2_gsd, wide)).sum(1, keepdim=True)
         coarse = coarse * (cover_shares(wide) * _by_row(self.cover, log2_gsd, wide)).sum(1, keepdim=True)
+        coarse = torch.lerp(coarse, coarse.clamp(max=SNOW_MOST), snow(wide))
         border = 4 * SMOOTH_MARGIN
         fine = F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
         return fine[..., border:-border, border:-border]
@@ -139,6 +147,15 @@ def cover_shares(wide: Tensor) -> Tensor:
     """What each pair of `LIGHT_KNOTS` and `TINT_KNOTS` counts for around a pixel, [B, L x T, h, w]; ``wide`` as for
     `roughness`."""
     return colour_shares(F.avg_pool2d(wide, 2 * ROUGHNESS_REACH + 1, stride=1))
+
+
+def snow(wide: Tensor) -> Tensor:
+    """How far what lies around a pixel is snow, 0 to 1, [B, 1, h, w]; ``wide`` as for `roughness`."""
+    levels = (F.avg_pool2d(wide, 2 * ROUGHNESS_REACH + 1, stride=1) + 1) * 127.5
+    light = levels.mean(1, keepdim=True)
+    tint = (levels.amax(1, keepdim=True) - levels.amin(1, keepdim=True)) / light.clamp(min=1)
+    ramps = (((value - low) / (high - low)).clamp(0, 1) for value, (low, high) in ((light, SNOW_LIGHT), (tint, SNOW_TINT)))
+    return next(ramps) * next(ramps)
 
 
 def colour_shares(colours: Tensor) -> Tensor:

@@ -19,13 +19,14 @@ from model.contrast import (
     ROUGHNESS_KNOTS,
     ROUGHNESS_REACH,
     SHAPES,
+    SNOW_MOST,
     TINT_KNOTS,
     Amplitudes,
     colour_shares,
     roughness,
 )
 from model.denoiser import Denoiser
-from model.stage import enlarge, project
+from model.stage import enlarge, project, to_unit
 from model.training import covers, sparsity
 from model.training.calibrate import CHAIN_GAIN, LEAST, MOST, Energies, calibrate, raised
 from model.training.energy import Run
@@ -72,6 +73,16 @@ def test_amplitudes_are_interpolated_between_knots() -> None:
     expected = (0.75 * by_roughness[2] + 0.25 * by_roughness[3]) * (0.75 * by_light[2] + 0.25 * by_light[3])
     assert there(float(GSD_KNOTS[2]) + 0.5) == pytest.approx(expected, rel=1e-4)
     assert there(99.0) == pytest.approx(by_roughness[-1] * by_light[-1], rel=1e-4)
+
+
+def test_snow_is_raised_no_further_and_sand_is() -> None:
+    loud = Amplitudes(roughness=np.full(SHAPES["roughness"], 1.6, np.float32))
+    colours = {"snow": (230, 232, 236), "sand": (215, 190, 150), "grey rock": (120, 121, 122), "half": (175, 175, 175)}
+    found = {}
+    for name, colour in colours.items():
+        flat = to_unit(torch.tensor(colour, dtype=torch.uint8))[None, :, None, None].expand(1, 3, 10, 10)
+        found[name] = loud.of(flat, torch.tensor([[5.0]]))[0, 0, 3, 3].item()
+    assert found == pytest.approx({"snow": SNOW_MOST, "sand": 1.6, "grey rock": 1.6, "half": (SNOW_MOST + 1.6) / 2}, rel=1e-4)
 
 
 def test_as_they_stand_amplitudes_change_nothing() -> None:

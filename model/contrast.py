@@ -90,7 +90,8 @@ class Amplitudes:
         """
         coarse = (shares(roughness(wide), ROUGHNESS_KNOTS) * _by_row(self.roughness, log2_gsd, wide)).sum(1, keepdim=True)
         coarse = coarse * (cover_shares(wide) * _by_row(self.cover, log2_gsd, wide)).sum(1, keepdim=True)
-        coarse = torch.lerp(coarse, coarse.clamp(max=SNOW_MOST), snow(wide))
+        # Not by lerp: it may fuse its steps for some pixels and not for those at an end, and windows must agree.
+        coarse = coarse + snow(wide) * (coarse.clamp(max=SNOW_MOST) - coarse)
         border = 4 * SMOOTH_MARGIN
         fine = F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
         return fine[..., border:-border, border:-border]
@@ -154,8 +155,8 @@ def snow(wide: Tensor) -> Tensor:
     levels = (F.avg_pool2d(wide, 2 * ROUGHNESS_REACH + 1, stride=1) + 1) * 127.5
     light = levels.mean(1, keepdim=True)
     tint = (levels.amax(1, keepdim=True) - levels.amin(1, keepdim=True)) / light.clamp(min=1)
-    ramps = (((value - low) / (high - low)).clamp(0, 1) for value, (low, high) in ((light, SNOW_LIGHT), (tint, SNOW_TINT)))
-    return next(ramps) * next(ramps)
+    lit, grey = (((value - low) / (high - low)).clamp(0, 1) for value, (low, high) in ((light, SNOW_LIGHT), (tint, SNOW_TINT)))
+    return lit * grey
 
 
 def colour_shares(colours: Tensor) -> Tensor:

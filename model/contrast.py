@@ -18,6 +18,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.stage import saturation
+
 RECIPE = 6
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
@@ -34,8 +36,8 @@ TINT_KNOTS = np.array([-0.1, 0.0, 0.1, 0.2])
 does: water."""
 
 SNOW_LIGHT, SNOW_TINT = (150.0, 200.0), (0.16, 0.08)
-"""Of the parent's mean around a pixel: grey levels, and (max - min) / mean of the channels, from which on it may be snow, and
-from which on it is. Sand and fields have more colour."""
+"""Of the parent's mean around a pixel: grey levels, and `saturation`, from which on it may be snow, and from which on it is.
+Sand and fields have more colour."""
 SNOW_MOST = 1.0
 """Amplitude that snow has at most. Little of what is raised there fits below white (`model.stage.project`): chains ask for as
 much as they can have, and what they get is salt and pepper."""
@@ -89,9 +91,10 @@ class Amplitudes:
         per child pixel, R = 1 or h / 2.
         """
         coarse = (shares(roughness(wide), ROUGHNESS_KNOTS) * _by_row(self.roughness, log2_gsd, wide)).sum(1, keepdim=True)
-        coarse = coarse * (cover_shares(wide) * _by_row(self.cover, log2_gsd, wide)).sum(1, keepdim=True)
+        colours = F.avg_pool2d(wide, 2 * ROUGHNESS_REACH + 1, stride=1)
+        coarse = coarse * (colour_shares(colours) * _by_row(self.cover, log2_gsd, wide)).sum(1, keepdim=True)
         # Not by lerp: it may fuse its steps for some pixels and not for those at an end, and windows must agree.
-        coarse = coarse + snow(wide) * (coarse.clamp(max=SNOW_MOST) - coarse)
+        coarse = coarse + snow(colours) * (coarse.clamp(max=SNOW_MOST) - coarse)
         border = 4 * SMOOTH_MARGIN
         fine = F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
         return fine[..., border:-border, border:-border]
@@ -144,17 +147,11 @@ def roughness(wide: Tensor) -> Tensor:
     return _bounded((variance.clamp(min=0) + 1e-3).log2().div(2), ROUGHNESS_KNOTS)
 
 
-def cover_shares(wide: Tensor) -> Tensor:
-    """What each pair of `LIGHT_KNOTS` and `TINT_KNOTS` counts for around a pixel, [B, L x T, h, w]; ``wide`` as for
-    `roughness`."""
-    return colour_shares(F.avg_pool2d(wide, 2 * ROUGHNESS_REACH + 1, stride=1))
-
-
-def snow(wide: Tensor) -> Tensor:
-    """How far what lies around a pixel is snow, 0 to 1, [B, 1, h, w]; ``wide`` as for `roughness`."""
-    levels = (F.avg_pool2d(wide, 2 * ROUGHNESS_REACH + 1, stride=1) + 1) * 127.5
+def snow(colours: Tensor) -> Tensor:
+    """How far ``colours`` [B, 3, h, w] on [-1, 1] are those of snow, 0 to 1: [B, 1, h, w]."""
+    levels = (colours + 1) * 127.5
     light = levels.mean(1, keepdim=True)
-    tint = (levels.amax(1, keepdim=True) - levels.amin(1, keepdim=True)) / light.clamp(min=1)
+    tint = saturation(levels, light.clamp(min=1))
     lit, grey = (((value - low) / (high - low)).clamp(0, 1) for value, (low, high) in ((light, SNOW_LIGHT), (tint, SNOW_TINT)))
     return lit * grey
 

@@ -38,7 +38,7 @@ COLOUR_SHARE = 0.5
 """How much of a residual's differences from grey is kept where the parent is grey. What the network makes up of colour does not
 hang together with what it makes up of light and dark, and shows as speckles on snow, rock and coasts."""
 _GREY, _COLOURED = 0.15, 0.4
-"""Saturations, (max - min) / mean of the channels, up to which a parent is grey, and from which on all colour is kept."""
+"""Saturations (`saturation`) up to which a parent is grey, and from which on all colour is kept."""
 _LIGHT, _SNOW = 0.8, 0.3
 """Light, the mean of the channels above black (white is 2), from which on less of the colour is kept, and the share of it that
 is kept of what is white."""
@@ -47,9 +47,13 @@ is kept of what is white."""
 def colour_share(light: Tensor) -> Tensor:
     """Share [B, 1, H, W] of a residual's colour that is kept over what has the ``light`` [B, 3, H, W], above 0 (black)."""
     mean = light.mean(1, keepdim=True)
-    saturation = (light.amax(1, keepdim=True) - light.amin(1, keepdim=True)) / mean
-    share = COLOUR_SHARE + (1 - COLOUR_SHARE) * ((saturation - _GREY) / (_COLOURED - _GREY)).clamp(0, 1)
+    share = COLOUR_SHARE + (1 - COLOUR_SHARE) * ((saturation(light, mean) - _GREY) / (_COLOURED - _GREY)).clamp(0, 1)
     return share * (1 - (1 - _SNOW) * ((mean - _LIGHT) / (2 - _LIGHT)).clamp(0, 1))
+
+
+def saturation(light: Tensor, mean: Tensor) -> Tensor:
+    """(max - min) / mean of the channels of ``light`` [B, 3, H, W], above 0 (black), with their ``mean``: [B, 1, H, W]."""
+    return (light.amax(1, keepdim=True) - light.amin(1, keepdim=True)) / mean
 
 
 def scale_colour(image: Tensor, share: float | Tensor) -> Tensor:

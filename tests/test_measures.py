@@ -101,14 +101,12 @@ def test_measures_of_a_set_with_itself_are_0(real: Reference) -> None:
 
 def test_m4_of_pictures_unlike_any_is_large_and_no_more() -> None:
     """Beside pictures that are all alike, features that hardly vary there must not rule."""
-    sea, noise = (
-        describe(
-            np.clip(np.array([20, 40, 75]) + np.random.default_rng(seed).normal(0, size, (6, 128, 128, 3)), 0, 255).astype(
-                np.uint8
-            )
-        )
-        for seed, size in ((0, 1.5), (1, 60))
-    )
+
+    def rough(size: float, seed: int) -> Pictures:
+        values = np.array([20, 40, 75]) + np.random.default_rng(seed).normal(0, size, (6, 128, 128, 3))
+        return np.clip(values, 0, 255).astype(np.uint8)
+
+    sea, noise = describe(rough(1.5, 0)), describe(rough(60, 1))
     assert 5 < kernel_distance(noise, sea) < 1000
 
 

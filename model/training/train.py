@@ -144,7 +144,8 @@ class Trainer:
 
     def _drawn(self, batches: Batches) -> tuple[Tensor, Tensor, Tensor]:
         """The next batch, on the device."""
-        return tuple(v.to(self.config.device, non_blocking=True).float() for v in next(batches))  # type: ignore[return-value]
+        child, log2_gsd, whole = (v.to(self.config.device, non_blocking=True).float() for v in next(batches))
+        return child, log2_gsd, whole
 
     def _takes_others(self, step: int) -> bool:
         if self.config.tune:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.sampler import TUNED_CARRY
+from model.training.balance import nearness
 from model.training.direction import direction_shares
 from model.training.energy import MARGIN, REACH, Inputs, Run, captured_judge, judge, reach
 from model.training.scores import direction_score, energy_score, evenness_score, statistics, statistics_score
@@ -218,7 +219,9 @@ def test_a_captured_judge_says_and_asks_for_the_same() -> None:
         torch.manual_seed(seed)
         child, upper, one, other = (0.3 * torch.randn(4, 3, side, side, device=DEVICE) for _ in range(4))
         weight, samples = torch.rand(4, device=DEVICE), (one.requires_grad_(), other.requires_grad_())
-        plain, graphed = (f(child, upper, *samples, weight)[0] for f in (judge, captured))
+        near = nearness(torch.tensor([0.0, 0.0, 4.0, 5.0], device=DEVICE))
+        (plain, *_, gaps), (graphed, *_, same) = (f(child, upper, *samples, weight, near) for f in (judge, captured))
+        assert torch.allclose(gaps["lack"], same["lack"], atol=1e-4)
         assert plain.item() == pytest.approx(graphed.item(), rel=1e-4)
         wanted, found = (torch.cat(torch.autograd.grad(loss, samples)) for loss in (plain, graphed))
         assert torch.allclose(wanted, found, rtol=1e-2, atol=1e-3 * wanted.abs().max().item())

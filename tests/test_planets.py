@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.stage import to_unit
+from model.stage import to_bytes, to_unit
 from model.training.critic import Adversary
 from model.training.imagery import ImageryError
 from model.training.planets import SIDE, PlanetParents, acquaint, main
@@ -126,3 +126,19 @@ def test_what_does_not_go_with_them_is_refused_at_once(
     with pytest.raises(SystemExit, match="2"):
         train_main(["--imagery", str(tmp_path), "--out", str(tmp_path / "run"), "--tune", "2", "--critic", "1", *options])
     assert says in capsys.readouterr().err
+
+
+def test_what_is_made_takes_the_place_of_parents_of_its_resolution() -> None:
+    parents = plain([10, 20, 30, 40], [12.1, 8.2, 3.0, -0.8])
+    parents = PlanetParents(parents.pixels.clone(), parents.log2_gsd)
+    before = parents.colours.clone()
+    made = torch.linspace(-1, 1, 192).expand(4, 3, 192, 192)
+    # Of the base picture's resolution none is renewed, nor any by what is finer than the last parents or like none.
+    resolutions = torch.tensor([12.0, 7.7, 5.5, -1.5])
+    parents.renew(made, resolutions, torch.Generator().manual_seed(0))
+    assert parents.log2_gsd.tolist() == pytest.approx([12.1, 7.7, 3.0, -0.8])
+    assert parents.pixels[[0, 2, 3], 0, 0, 0].tolist() == [10, 30, 40]
+    assert torch.equal(parents.pixels[1], to_bytes(made[0, :, 32:160, 32:160]))
+    assert parents.colours[1].abs().max() < 0.01 and torch.equal(parents.colours[2], before[2])
+    parents.renew(torch.zeros(4, 3, SIDE, SIDE), resolutions, torch.Generator())  # all border
+    assert parents.pixels[1].float().std() > 0

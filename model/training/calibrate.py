@@ -27,7 +27,8 @@ from model.contrast import (
     shares,
 )
 from model.stage import detail, enlarge, project
-from model.training.covers import crop_batches, nearness, spread_evidence, with_covers
+from model.training.balance import nearness
+from model.training.covers import crop_batches, spread_evidence, with_covers
 from model.training.energy import Run
 from model.training.imagery import Picture, load_pictures
 from model.training.sparsity import below_generated, with_sparsity
@@ -62,7 +63,7 @@ class Energies:
         rough = roughness(F.pad(parent, (ROUGHNESS_REACH,) * 4, mode="reflect"))
         inner = (..., slice(MARGIN, -MARGIN), slice(MARGIN, -MARGIN))
         counts = shares(rough, ROUGHNESS_KNOTS)[inner].double()
-        near = nearness(log2_gsd)
+        near = nearness(log2_gsd.double()).numpy()
         for index, product in enumerate(products):
             energy = F.avg_pool2d(product.mean(1, keepdim=True), 4)[inner].double()
             self.sums[index] += np.einsum("bg,bk->gk", near, (counts * energy).mean((2, 3)).numpy())

@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from model.contrast import GSD_KNOTS, SHAPES, Amplitudes, colour_shares, shares
+from model.contrast import SHAPES, Amplitudes, colour_shares
 from model.stage import detail
+from model.training.balance import nearness
 from model.training.energy import Run, rounded
 from model.training.imagery import CropSampler, Picture
 
@@ -79,15 +80,9 @@ def chain_energies(
         energies = [_by_place(picture, 4**depth) for picture in (there, image)]
         weight = (energies[0] + energies[1]) ** -0.5
         for index, energy in enumerate(energies):
-            places = np.einsum("bg,bkhw,bhw->gk", nearness(gsd), cover, weight * energy)
+            places = np.einsum("bg,bkhw,bhw->gk", nearness(gsd.double()).numpy(), cover, weight * energy)
             sums[index] += places.reshape(SHAPES["cover"])
     return sums
-
-
-def nearness(log2_gsd: Tensor) -> NDArray[np.float64]:
-    """What each of `GSD_KNOTS` counts for at resolutions [B]: [B, G]."""
-    gsd = log2_gsd.double().clamp(float(GSD_KNOTS[0]), float(GSD_KNOTS[-1]))
-    return np.asarray(shares(gsd[:, None, None, None], GSD_KNOTS)[..., 0, 0].numpy(), np.float64)
 
 
 def spread_evidence(sums: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -28,6 +28,7 @@ from model.guidance import LEVEL_REACH, condition_level
 from model.precision import autocast_type, autocasting
 from model.sampler import TUNED_CARRY, sample, times
 from model.stage import detail, enlarge, project, shade, to_bytes, to_unit
+from model.training.balance import Balance, lacks, nearness
 from model.training.critic import Adversary
 from model.training.loss import fade, normal
 from model.training.scores import Statistics, direction_score, energy_score, evenness_score, statistics, statistics_score
@@ -42,6 +43,8 @@ DIRECTION_WEIGHT = 0.1
 """Of the score of shares of energy by direction beside all others."""
 STATISTICS_WEIGHT = 0.4
 """Of the score of statistics of whole pictures beside all others."""
+BALANCE_WEIGHT = 3.0
+"""Of what a batch lacks in contrast, by ground resolution (`model.training.balance`), beside all scores."""
 REACH_WEIGHT = 8.0
 """Of what a window's pixels change by, in grey levels, when what lies beyond `REACH` is cut away (`reach`)."""
 REACH = 40
@@ -65,6 +68,7 @@ def energy_loss(
     adversary: Adversary | None = None,
     whole: Tensor | None = None,
     notes: dict[str, float] | None = None,
+    balance: Balance | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss of one batch of ``run`` on real crops ``child`` [B, 3, S, S] with their resolutions [B]; S is a multiple of 32.
 
@@ -74,7 +78,7 @@ def energy_loss(
     with two, S is a multiple of 128 and only a window of half the side is scored. ``adversary`` adds its gradients
     (`model.training.critic`), of the crops that are ``whole`` [B]. Returns (loss, score [B], the enlarged parent's score [B],
     ones [B]), so that the log shows the share of the bicubic's score that is left; ``notes`` keeps running
-    means of `reach` and of the gaps between `statistics`.
+    means of `reach` and of the gaps between `statistics`, and ``balance`` of the contrast that the network makes.
     """
     parent = F.avg_pool2d(child, 4)
     batch, draw = child.shape[0], generator.device
@@ -102,7 +106,11 @@ def energy_loss(
     made, upper, child = (image[..., MARGIN:-MARGIN, MARGIN:-MARGIN] for image in pictures)
     # By what the parent holds, never by what the child does: that would shift what the score is least for.
     weight = 1 / (detail(parent).square().mean((1, 2, 3)).sqrt() + 0.03)
-    loss, score, ceiling, gaps = run.judge(child, upper, made[:batch], made[batch:], weight)
+    near = nearness(log2_gsd)
+    loss, score, ceiling, gaps = run.judge(child, upper, made[:batch], made[batch:], weight, near)
+    lack = gaps.pop("lack")
+    if balance is not None:
+        balance.add(lack, near)
     (wanted,) = torch.autograd.grad(loss, made)
     if adversary is not None:
         wanted = wanted + adversary.pull(wanted, child, made.detach(), log2_gsd, generator, whole)
@@ -119,17 +127,20 @@ Judged = tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]
 """What `judge` returns; only the first has gradients."""
 
 
-def judge(child: Tensor, upper: Tensor, one: Tensor, other: Tensor, weight: Tensor) -> Judged:
+def judge(child: Tensor, upper: Tensor, one: Tensor, other: Tensor, weight: Tensor, near: Tensor) -> Judged:
     """All scores of two samples ``one`` and ``other`` for ``child``, all [B, 3, S, S]: (their sum, the energy score [B], that
-    of ``upper``, the enlarged parent, [B], gaps between `statistics`). ``weight`` [B]: of the energy score."""
+    of ``upper``, the enlarged parent, [B], gaps between `statistics` and, as ``lack`` [2, K], in contrast). ``weight`` [B]: of
+    the energy score; ``near`` [B, K]: what crops count for at each resolution (`model.training.balance`)."""
     score = energy_score(child, one, other)
     loss = (score * weight).mean() / 10
     loss = loss + EVENNESS_WEIGHT * evenness_score(child, one, other).mean()
     loss = loss + DIRECTION_WEIGHT * direction_score(child, one, other).mean()
     found = [statistics(image) for image in (child, one, other)]
     loss = loss + STATISTICS_WEIGHT * statistics_score(*found).mean()
+    lack = lacks(child, one, other, near)
+    loss = loss + BALANCE_WEIGHT * (lack.square().mean(0) * near.mean(0)).sum()
     with torch.no_grad():
-        return loss, score.detach(), energy_score(child, upper, upper), _gaps(*found[:2])
+        return loss, score.detach(), energy_score(child, upper, upper), _gaps(*found[:2]) | {"lack": lack.detach()}
 
 
 def captured_judge(batch: int, side: int, device: str) -> Callable[..., Judged]:
@@ -137,7 +148,8 @@ def captured_judge(batch: int, side: int, device: str) -> Callable[..., Judged]:
     than to run."""
     shape = (batch, 3, side - 2 * MARGIN, side - 2 * MARGIN)
     pictures = [torch.rand(shape, device=device, requires_grad=sampled) for sampled in (False, False, True, True)]
-    captured = torch.cuda.make_graphed_callables(judge, (*pictures, torch.ones(batch, device=device)))
+    weight, near = torch.ones(batch, device=device), nearness(torch.zeros(batch, device=device))
+    captured = torch.cuda.make_graphed_callables(judge, (*pictures, weight, near))
 
     def judged(*given: Tensor) -> Judged:
         loss, score, ceiling, gaps = cast(Callable[..., Judged], captured)(*given)

@@ -22,9 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from model.contrast import Amplitudes
 from model.grid import MAX_ZOOM, ground_resolution, lonlat_to_pixel, pixel_to_lonlat, world_size
 from model.planet import Planet, open_planet
-from model.stage import to_unit
+from model.stage import to_bytes, to_unit
 from model.training.critic import Adversary
 from model.training.energy import MARGIN, REACH_EVERY, REACH_WEIGHT, Inputs, Run, reach
 from model.training.imagery import ImageryError
@@ -39,15 +40,21 @@ FURTHEST = 65.0
 """Degrees of latitude within which places are drawn."""
 COARSEST = 11.5
 """log2 of metres per pixel below which all parents are generated: those of zoom 4 are coarser as far as places are drawn."""
+FINEST = -1.0
+"""log2 of metres per pixel of the finest pictures that become parents: those of zoom 18, the last ones, have about that."""
 ALIKE = 12
 """Parents of the resolution, the nearest in colour, of which one is drawn."""
 OCTAVES = 1.0
 """By how many a parent's resolution may differ from the one that is asked for: zooms of parents are two apart."""
 
 
+RENEWED = 16
+"""Of a batch's pictures that become parents of later ones (`PlanetParents.renew`)."""
+
+
 @dataclass(frozen=True, eq=False)
 class PlanetParents:
-    """``pixels`` uint8 [N, 3, `SIDE`, `SIDE`], and log2 of their metres per pixel, [N]."""
+    """``pixels`` uint8 [N, 3, `SIDE`, `SIDE`], and log2 of their metres per pixel, [N]; `renew` changes both."""
 
     pixels: Tensor
     log2_gsd: Tensor
@@ -95,6 +102,21 @@ class PlanetParents:
             drawn.append(to_unit(self.pixels[near[index], :, top : top + height, left : left + width]))
         return torch.stack(drawn).to(parent.device)
 
+    def renew(self, made: Tensor, log2_gsd: Tensor, generator: torch.Generator) -> None:
+        """Puts the middles of pictures ``made`` [B, 3, S, S] of resolutions [B] in the place of parents of about theirs: what a
+        network makes changes as it learns, and parents that it made before are not those it will have. Those of the base
+        picture stay, and so do all where S is too small for no border to show."""
+        edge = (made.shape[2] - SIDE) // 2
+        if edge < MARGIN:
+            return
+        fresh = to_bytes(made[..., edge : edge + SIDE, edge : edge + SIDE]).cpu()
+        for pixels, gsd in zip(fresh, log2_gsd.cpu(), strict=True):
+            like = ((self.log2_gsd - gsd).abs() < OCTAVES) & (self.log2_gsd < COARSEST) & (gsd > FINEST)
+            if found := like.nonzero().flatten().tolist():
+                index = found[int(torch.randint(len(found), (), generator=generator, device=generator.device))]
+                self.pixels[index], self.log2_gsd[index] = pixels, gsd
+                self.colours[index] = to_unit(pixels).mean((1, 2))
+
 
 def acquaint(
     adversary: Adversary,
@@ -118,14 +140,19 @@ def planet_loss(
     generator: torch.Generator,
     adversary: Adversary,
     whole: Tensor | None = None,
+    amplitudes: Amplitudes | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss of one batch of ``run`` below ``parents``, two for each of the crops ``real`` [B, 3, S, S], which the critic
     compares with what lies below: its gradients, and how far the network reaches. That is without amplitudes, like all that is
-    judged: what the critic finds too loud with them the network makes fainter, and measured anew they raise it again. Returns
-    what `energy_loss` does, with scores of 0."""
+    judged: what the critic finds too loud with them the network makes fainter, and measured anew they raise it again. Some of
+    it, as it is served with ``amplitudes``, is put among the ``parents`` (`PlanetParents.renew`). Returns what `energy_loss`
+    does, with scores of 0."""
     twice = log2_gsd.repeat(2)
     inputs = Inputs.draw(parents.like(F.avg_pool2d(real, 4).repeat(2, 1, 1, 1), twice + 2, generator), twice, generator)
-    pictures = run.picture(inputs, run.residual(inputs)), real
+    residual = run.residual(inputs)
+    some = inputs.first(RENEWED)
+    parents.renew(run.picture(some, residual[:RENEWED].detach(), amplitudes), some.log2_gsd, generator)
+    pictures = run.picture(inputs, residual), real
     made, child = (_grey(image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]) for image in pictures)
     pulled = (made * adversary.pull(None, child, made.detach(), log2_gsd, generator, whole)).sum()
     corner = int(torch.randint(4, (), generator=generator, device=generator.device))

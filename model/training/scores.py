@@ -124,6 +124,12 @@ def tails(image: Tensor) -> Tensor:
     return torch.stack([((s.square().mean(1) + 3 / 36) / (s.mean(1) + 1 / 6).square()).log() for s in steps], 1)
 
 
+def contrasts(image: Tensor) -> Tensor:
+    """Standard deviations of luminance in both octaves of pictures [B, 3, S, S] on [-1, 1]: [B, 2]."""
+    energies = [octave.mean(1).square().mean((1, 2)) for octave in _octaves(image)]
+    return (torch.stack(energies, 1) + (_FAINT / 8) ** 2).sqrt()
+
+
 def _fair_score(real: Features, one: Features, other: Features) -> Tensor:
     total = real[0][0].new_zeros(len(real[0][0]))
     for (x, sizes, weight), (g, _, _), (h, _, _) in zip(real, one, other, strict=True):

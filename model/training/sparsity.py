@@ -14,7 +14,8 @@ from torch import Tensor
 
 from model.contrast import AMPLITUDE_MARGIN, SHAPES, Amplitudes, Table
 from model.stage import detail
-from model.training.covers import Crops, nearness, spread_evidence
+from model.training.balance import nearness
+from model.training.covers import Crops, spread_evidence
 from model.training.energy import MARGIN, Inputs, Run, rounded
 from model.training.scores import tails
 
@@ -44,7 +45,7 @@ def with_sparsity(run: Run, amplitudes: Amplitudes, crops: Crops, generator: tor
             inputs = Inputs.draw(parent, gsd.float(), generator)
             residual = run.residual(inputs)
             made = [run.picture(inputs, residual, each) for each in tried]
-            near = nearness(gsd)
+            near = nearness(gsd.double()).numpy()
             inside = [picture[..., MARGIN:-MARGIN, MARGIN:-MARGIN] for picture in (child, *made)]
             kurtosis += [near.T @ tails(picture).mean(1).double().numpy() for picture in inside]
             energy += [near.T @ detail(picture).square().mean((1, 2, 3)).double().numpy() for picture in inside[1:]]

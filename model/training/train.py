@@ -29,6 +29,7 @@ from model.denoiser import Denoiser, DenoiserConfig
 from model.errors import WeightsError
 from model.precision import autocast_type
 from model.sampler import TUNED_CARRY
+from model.training.balance import Balance
 from model.training.calibrate import calibrate
 from model.training.critic import Adversary
 from model.training.energy import Run, captured_judge, energy_loss, judge
@@ -66,6 +67,7 @@ class Trainer:
         self.progress = Progress()
         self.table = LossTable()
         self.notes: dict[str, float] = {}
+        self.balance = Balance()
         captured = config.compile and config.tune and config.device.startswith("cuda")
         self.judge = captured_judge(config.batch, config.crop, config.device) if captured else judge
         torch.manual_seed(config.seed)
@@ -165,10 +167,11 @@ class Trainer:
         steps = tune[int(torch.randint(len(tune), (), generator=self.generator, device=self.generator.device))]
         generations = self._generations(self.progress.step)
         run = Run(forward, autocast, steps, TUNED_CARRY, self.judge)
-        above, critic, notes = self.amplitudes, self.adversary, self.notes
+        above, critic = self.amplitudes and self.balance.served(self.amplitudes), self.adversary
         if generations == ON_PLANETS and critic and self.parents:
-            return planet_loss(run, child, log2_gsd, self.parents, self.generator, critic, whole)
-        return energy_loss(run, child, log2_gsd, self.generator, generations, above, critic, whole, notes)
+            return planet_loss(run, child, log2_gsd, self.parents, self.generator, critic, whole, above)
+        watched = (self.notes, self.balance)
+        return energy_loss(run, child, log2_gsd, self.generator, generations, above, critic, whole, *watched)
 
     def _loaders(self, pictures: list[Picture]) -> tuple[Batches, Batches]:
         """Batches of the run's crops, and of those that some steps take instead: small ones, or in tuning large ones."""
@@ -210,6 +213,8 @@ class Trainer:
             "unexplained": self.table.rows(),
             **self.notes,
         }
+        if self.config.tune:
+            record["contrast"] = self.balance.notes()
         if self.adversary:
             record["critic"] = {"gap": round(self.adversary.gap, 3), "ratio": self.adversary.ratio}
         with (self.config.out / "log.jsonl").open("a") as file:

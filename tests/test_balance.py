@@ -1,4 +1,4 @@
-"""What a batch lacks in contrast is told by resolution, and amplitudes give way to what the network has learned to make."""
+"""Contrast is summed by resolution, what it lacks is asked for, and amplitudes give way to what the network has learned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from model.contrast import GSD_KNOTS, Amplitudes
-from model.training.balance import START, Balance, lacks, nearness
+from model.training.balance import START, Balance, batch_contrasts, nearness
 from model.training.scores import contrasts
 
 
@@ -33,26 +33,45 @@ def test_crops_count_at_the_resolutions_next_to_theirs() -> None:
 def test_what_is_lacking_is_told_by_resolution() -> None:
     """Half of the contrast at 4 m and all of it at 1 km; no picture of any other resolution tells of it."""
     share = torch.tensor([0.5, 0.5, 1.0, 1.0])[:, None, None, None]
-    near = nearness(torch.tensor([2.0, 2.0, 10.0, 10.0]))
-    lack = lacks(grain(0, 0.2), share * grain(1, 0.2), share * grain(2, 0.2), near)
+    near, balance = nearness(torch.tensor([2.0, 2.0, 10.0, 10.0])), Balance()
+    balance.add(batch_contrasts(grain(0, 0.2), share * grain(1, 0.2), share * grain(2, 0.2), near), near)
+    lack = balance.lack()
     assert lack.shape == (2, len(GSD_KNOTS))
     assert lack[:, 2].exp().tolist() == pytest.approx([0.5, 0.5], abs=0.03)
     assert lack[:, 6].exp().tolist() == pytest.approx([1.0, 1.0], abs=0.03)
     assert not lack[:, [0, 1, 3, 4, 5, 7]].any()
+    assert balance.notes()["4 m"] == pytest.approx(0.5, abs=0.03)
 
 
-def test_amplitudes_give_way_to_contrast_that_is_learned() -> None:
+def test_what_is_asked_for_ends_where_contrast_is_real() -> None:
+    """Gains learned by the pull alone, crop by crop of two kinds of land whose roughness no gain foretells."""
+    balance, gain = Balance(), torch.full((1,), 0.5, requires_grad=True)
+    optimiser, near = torch.optim.SGD([gain], 0.005), nearness(torch.full((4,), 4.0))
+    for seed in range(400):
+        real, one, other = (grain(3 * seed + n, (0.05, 0.3)[(seed + n) % 2]) for n in range(3))
+        pull = balance.pull()
+        sums = batch_contrasts(real, gain * one, gain * other, near)
+        optimiser.zero_grad()
+        (pull * sums[1]).sum().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        balance.add(sums, near)
+    assert gain.item() == pytest.approx(1, abs=0.1)
+
+
+def test_amplitudes_give_way_to_contrast_that_is_learned_and_go_on_after_a_stop() -> None:
     balance, amplitudes = Balance(), Amplitudes()
-    near, lack = nearness(torch.full((4,), 4.0)), torch.zeros(2, len(GSD_KNOTS))
+    near, sums = nearness(torch.full((4,), 4.0)), torch.zeros(2, 2, len(GSD_KNOTS))
+    sums[:, :, 3] = torch.tensor([[1.0], [0.8]])
     for _ in range(START):
-        lack[:, 3] = np.log(0.8)
-        balance.add(lack, near)
+        balance.add(sums, near)
     assert np.allclose(balance.served(amplitudes).roughness, 1, atol=1e-6)
-    for _ in range(400):
-        lack[:, 3] = 0
-        balance.add(lack, near)
-    served = balance.served(amplitudes)
-    assert np.allclose(served.roughness[3], 0.8, atol=0.001)
-    assert np.allclose(np.delete(served.roughness, 3, 0), 1)
-    assert served.cover is amplitudes.cover
-    assert balance.notes()["16 m"] == pytest.approx(1, abs=0.001)
+    sums[1, :, 3] = 1
+    for _ in range(600):
+        balance.add(sums, near)
+    again = Balance()
+    again.load_state_dict(balance.state_dict())
+    for each in (balance, again):
+        served = each.served(amplitudes)
+        assert np.allclose(served.roughness[3], 0.8, atol=0.001)
+        assert np.allclose(np.delete(served.roughness, 3, 0), 1)
+        assert served.cover is amplitudes.cover

@@ -1,13 +1,14 @@
 """How much contrast the network makes beside real crops, by ground resolution: what a batch lacks, and what a run has changed.
 
 Scores of single places are least for detail that is a little too faint, as a network of finite size hedges, and a cascade
-multiplies that stage by stage. Over a whole batch the real contrast is known well, and what is made lacks none of it for being
+multiplies that stage by stage. Over many batches the real contrast is known well, and what is made lacks none of it for being
 drawn elsewhere. What a run changes its chains are told: their amplitudes were measured before it (`Balance`).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,8 +17,10 @@ from torch import Tensor
 from model.contrast import GSD_KNOTS, Amplitudes, shares
 from model.training.scores import contrasts
 
-START, KEPT = 60, 0.97
-"""Batches whose mean is what the network made at first, and how much of a running mean is kept from one batch to the next."""
+START, KEPT = 60, 0.96
+"""Batches whose mean is what the network made at first, and how much of a running sum is kept from one batch to the next."""
+
+_TINY = 1e-6
 
 
 def nearness(log2_gsd: Tensor) -> Tensor:
@@ -26,42 +29,59 @@ def nearness(log2_gsd: Tensor) -> Tensor:
     return shares(bounded[:, None, None, None], GSD_KNOTS)[..., 0, 0]
 
 
-def lacks(real: Tensor, one: Tensor, other: Tensor, near: Tensor) -> Tensor:
-    """Logarithms of what two samples ``one`` and ``other`` have of the contrast of ``real``, all [B, 3, S, S], in both octaves
-    at each resolution: [2, K]. Crops count there by ``near`` [B, K]; 0 where there are none."""
-    there, made = contrasts(real), (contrasts(one) + contrasts(other)) / 2
-    tiny = 1e-6
-    return ((made.T @ near + tiny) / (there.T @ near + tiny)).log()
+def batch_contrasts(real: Tensor, one: Tensor, other: Tensor, near: Tensor) -> Tensor:
+    """Sums of the contrast of crops ``real`` and of two samples ``one`` and ``other``, all [B, 3, S, S], in both octaves at
+    each resolution, where crops count by ``near`` [B, K]: [2, 2, K], the real ones first."""
+    return torch.stack([contrasts(real).T @ near, (contrasts(one) + contrasts(other)).T @ near / 2])
 
 
 class Balance:
-    """Running means of what the network has of real contrast, by `GSD_KNOTS`."""
+    """Running sums of contrasts in both octaves by `GSD_KNOTS`, [2, K], of real crops and of what is made beside them."""
 
     def __init__(self) -> None:
-        self.steps = 0
-        self.first = np.zeros((2, len(GSD_KNOTS)))
-        """Sums of what the first `START` batches had times their crops, and of these."""
-        self.last = np.zeros_like(self.first)
+        self.batches = 0
+        self.first = torch.full((2, 2, len(GSD_KNOTS)), _TINY)
+        """Of the first `START` batches: the real ones, and those made."""
+        self.last = self.first.clone()
+        self.count = torch.full((len(GSD_KNOTS),), _TINY)
+        """Of crops, as many as running sums are of."""
 
-    def add(self, lack: Tensor, near: Tensor) -> None:
-        """Takes in what `lacks` found, the mean of both octaves."""
-        count = near.sum(0)
-        found = torch.stack([lack.mean(0) * count, count]).double().cpu().numpy()
-        if self.steps < START:
-            self.first += found
-        self.last = KEPT * self.last + found
-        self.steps += 1
+    def add(self, sums: Tensor, near: Tensor) -> None:
+        """Takes in a batch's `batch_contrasts` and its crops."""
+        sums = sums.detach().cpu()
+        if self.batches < START:
+            self.first += sums
+        self.last = KEPT * self.last + sums
+        self.count = KEPT * self.count + near.sum(0).cpu()
+        self.batches += 1
+
+    def pull(self) -> Tensor:
+        """What the contrast made in a batch is to be multiplied by, [2, K], for a loss whose gradient is that of the mean
+        square of `lack` over all crops. A batch alone knows too little: what one crop lacks is mostly chance."""
+        batches = (1 - KEPT**self.batches) / (1 - KEPT)
+        share = self.count / self.count.sum()
+        return 2 * share * self.lack() * batches / self.last[1]
+
+    def lack(self) -> Tensor:
+        """Logarithms of what is made over what is real, [2, K]; 0 where there was nothing."""
+        return (self.last[1] / self.last[0]).log()
 
     def served(self, amplitudes: Amplitudes) -> Amplitudes:
-        """``amplitudes`` measured before the first step, divided by what the network's own contrast has grown by since."""
-        if self.steps < START:
+        """``amplitudes`` measured before the first batch, divided by what the network's own contrast has grown by since."""
+        if self.batches < START:
             return amplitudes
-        first, last = (sums / np.maximum(count, 1e-6) for sums, count in (self.first, self.last))
-        return replace(amplitudes, roughness=(amplitudes.roughness * np.exp(first - last)[:, None]).astype(np.float32))
+        grown = (self.lack() - (self.first[1] / self.first[0]).log()).mean(0)
+        return replace(amplitudes, roughness=(amplitudes.roughness / grown.exp().numpy()[:, None]).astype(np.float32))
 
     def notes(self) -> dict[str, float]:
         """What the network has of real contrast now, by metres per pixel, for a log."""
-        return {
-            f"{2.0**knot:g} m": round(float(np.exp(total / max(count, 1e-6))), 3)
-            for knot, total, count in zip(GSD_KNOTS, *self.last, strict=True)
-        }
+        shares = self.lack().mean(0).exp().tolist()
+        return {f"{2.0**knot:g} m": round(share, 3) for knot, share in zip(GSD_KNOTS, shares, strict=True)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that is needed to go on."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        vars(self).update({name: value.cpu() if isinstance(value, Tensor) else value for name, value in state.items()})

@@ -28,7 +28,7 @@ from model.guidance import LEVEL_REACH, condition_level
 from model.precision import autocast_type, autocasting
 from model.sampler import TUNED_CARRY, sample, times
 from model.stage import detail, enlarge, project, shade, to_bytes, to_unit
-from model.training.balance import Balance, lacks, nearness
+from model.training.balance import Balance, batch_contrasts, nearness
 from model.training.critic import Adversary
 from model.training.loss import fade, normal
 from model.training.scores import Statistics, direction_score, energy_score, evenness_score, statistics, statistics_score
@@ -44,7 +44,7 @@ DIRECTION_WEIGHT = 0.1
 STATISTICS_WEIGHT = 0.4
 """Of the score of statistics of whole pictures beside all others."""
 BALANCE_WEIGHT = 3.0
-"""Of what a batch lacks in contrast, by ground resolution (`model.training.balance`), beside all scores."""
+"""Of what is lacking in contrast, by ground resolution (`model.training.balance`), beside all scores."""
 REACH_WEIGHT = 8.0
 """Of what a window's pixels change by, in grey levels, when what lies beyond `REACH` is cut away (`reach`)."""
 REACH = 40
@@ -107,10 +107,11 @@ def energy_loss(
     # By what the parent holds, never by what the child does: that would shift what the score is least for.
     weight = 1 / (detail(parent).square().mean((1, 2, 3)).sqrt() + 0.03)
     near = nearness(log2_gsd)
-    loss, score, ceiling, gaps = run.judge(child, upper, made[:batch], made[batch:], weight, near)
-    lack = gaps.pop("lack")
-    if balance is not None:
-        balance.add(lack, near)
+    balance = balance or Balance()
+    loss, score, ceiling, gaps = run.judge(
+        child, upper, made[:batch], made[batch:], weight, near, balance.pull().to(near.device)
+    )
+    balance.add(gaps.pop("contrasts"), near)
     (wanted,) = torch.autograd.grad(loss, made)
     if adversary is not None:
         wanted = wanted + adversary.pull(wanted, child, made.detach(), log2_gsd, generator, whole)
@@ -127,20 +128,22 @@ Judged = tuple[Tensor, Tensor, Tensor, dict[str, Tensor]]
 """What `judge` returns; only the first has gradients."""
 
 
-def judge(child: Tensor, upper: Tensor, one: Tensor, other: Tensor, weight: Tensor, near: Tensor) -> Judged:
+def judge(child: Tensor, upper: Tensor, one: Tensor, other: Tensor, weight: Tensor, near: Tensor, pull: Tensor) -> Judged:
     """All scores of two samples ``one`` and ``other`` for ``child``, all [B, 3, S, S]: (their sum, the energy score [B], that
-    of ``upper``, the enlarged parent, [B], gaps between `statistics` and, as ``lack`` [2, K], in contrast). ``weight`` [B]: of
-    the energy score; ``near`` [B, K]: what crops count for at each resolution (`model.training.balance`)."""
+    of ``upper``, the enlarged parent, [B], gaps between `statistics` and `batch_contrasts`). ``weight`` [B]: of the energy
+    score; ``near`` [B, K] and ``pull`` [2, K]: what crops count for at each resolution, and contrast that is made there
+    (`model.training.balance`)."""
     score = energy_score(child, one, other)
     loss = (score * weight).mean() / 10
     loss = loss + EVENNESS_WEIGHT * evenness_score(child, one, other).mean()
     loss = loss + DIRECTION_WEIGHT * direction_score(child, one, other).mean()
     found = [statistics(image) for image in (child, one, other)]
     loss = loss + STATISTICS_WEIGHT * statistics_score(*found).mean()
-    lack = lacks(child, one, other, near)
-    loss = loss + BALANCE_WEIGHT * (lack.square().mean(0) * near.mean(0)).sum()
+    sums = batch_contrasts(child, one, other, near)
+    loss = loss + BALANCE_WEIGHT * (pull * sums[1]).sum()
     with torch.no_grad():
-        return loss, score.detach(), energy_score(child, upper, upper), _gaps(*found[:2]) | {"lack": lack.detach()}
+        gaps = _gaps(*found[:2]) | {"contrasts": sums.detach()}
+        return loss, score.detach(), energy_score(child, upper, upper), gaps
 
 
 def captured_judge(batch: int, side: int, device: str) -> Callable[..., Judged]:
@@ -149,7 +152,8 @@ def captured_judge(batch: int, side: int, device: str) -> Callable[..., Judged]:
     shape = (batch, 3, side - 2 * MARGIN, side - 2 * MARGIN)
     pictures = [torch.rand(shape, device=device, requires_grad=sampled) for sampled in (False, False, True, True)]
     weight, near = torch.ones(batch, device=device), nearness(torch.zeros(batch, device=device))
-    captured = torch.cuda.make_graphed_callables(judge, (*pictures, weight, near))
+    pull = torch.zeros(2, near.shape[1], device=device)
+    captured = torch.cuda.make_graphed_callables(judge, (*pictures, weight, near, pull))
 
     def judged(*given: Tensor) -> Judged:
         loss, score, ceiling, gaps = cast(Callable[..., Judged], captured)(*given)

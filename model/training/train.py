@@ -228,6 +228,7 @@ class Trainer:
             "progress": vars(self.progress),
             "started_from": self.started_from,
             "adversary": self.adversary.state_dict() if self.adversary else None,
+            "balance": self.balance.state_dict(),
             "amplitudes": None if self.amplitudes is None else self.amplitudes.to_text(),
         }
         partial = self.checkpoint.with_suffix(".partial")
@@ -256,6 +257,8 @@ class Trainer:
         self.progress = Progress(**state["progress"])
         self.started_from = state["started_from"]
         self.amplitudes = Amplitudes.from_text(text) if (text := state.get("amplitudes")) else None
+        if state.get("balance"):
+            self.balance.load_state_dict(state["balance"])
         if self.adversary and state.get("adversary"):
             self.adversary.load_state_dict(state["adversary"])
 

@@ -41,12 +41,10 @@ def train_to_folder(config: TrainConfig) -> str:
         raise BadOptionError(f"--ema must be at least 0 and below 1, not {config.ema}.")
     if not (math.isfinite(config.critic) and config.critic >= 0):
         raise BadOptionError(f"--critic must be at least 0, not {config.critic}.")
-    if config.critic and not config.tune:
-        raise BadOptionError(f"--critic {config.critic:g} judges what tuned weights make; give --tune and --init as well.")
-    if config.critic_from and not config.critic:
-        raise BadOptionError(f"--critic-from {config.critic_from} names a critic to start with; give --critic as well.")
-    if config.planet_parents and not config.critic:
-        raise BadOptionError(f"--planet-parents {config.planet_parents} are for a critic; give --critic as well.")
+    try:
+        config.check_critic()
+    except ImageryError as error:
+        raise BadOptionError(str(error)) from error
     if config.freeze and config.init is None:
         raise BadOptionError(f"--freeze {config.freeze[0]} keeps weights of --init; give that as well.")
     compute = choose_compute(config.device)

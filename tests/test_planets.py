@@ -116,15 +116,17 @@ def test_a_run_takes_them_in_turn_and_learns_below_them(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--critic-ahead", "5"], "give --planet-parents as well"),
-        (["--planet-parents", "parents.npz", "--crop", "576"], "--crop must be at most 512"),
+        (["--critic", "1", "--critic-ahead", "5"], "give --planet-parents as well"),
+        (["--critic", "1", "--planet-parents", "parents.npz", "--crop", "576"], "--crop must be at most 512"),
+        (["--planet-parents", "parents.npz"], "give --critic as well"),
+        (["--critic-from", "checkpoint.pt"], "give --critic as well"),
     ],
 )
 def test_what_does_not_go_with_them_is_refused_at_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
-        train_main(["--imagery", str(tmp_path), "--out", str(tmp_path / "run"), "--tune", "2", "--critic", "1", *options])
+        train_main(["--imagery", str(tmp_path), "--out", str(tmp_path / "run"), "--tune", "2", *options])
     assert says in capsys.readouterr().err
 
 

@@ -36,18 +36,12 @@ from model.training.energy import Run, captured_judge, energy_loss, judge
 from model.training.imagery import CropSampler, ImageryError, Picture, load_pictures
 from model.training.loss import LossTable, flow_loss
 from model.training.planets import PlanetParents, acquaint, planet_loss
-from model.training.train_config import SMALL_CROP, SMALL_EVERY, TrainConfig
+from model.training.train_config import ON_PLANETS, SMALL_CROP, SMALL_EVERY, TrainConfig
 from model.training.warm_start import initial_amplitudes, load_initial, modules_named
 from model.weights import TUNED_STEPS, save_weights
 
 Batches = Iterator[tuple[Tensor, Tensor, Tensor]]
 """Crops [B, 3, size, size], log2 of their metres per pixel [B], and whether they are whole [B]."""
-
-TUNE_GENERATIONS = (0, 1, 2, 1, 2)
-"""Stages above the scored one that are generated while tuning, in turn: most of a planet's stages have generated parents."""
-ON_PLANETS = -1
-WITH_PLANETS = (0, ON_PLANETS, 2, ON_PLANETS, 1, ON_PLANETS, 2, ON_PLANETS)
-"""The same with parents that were read from planets (`model.training.planets`)."""
 
 
 @dataclass
@@ -62,7 +56,7 @@ class Trainer:
     """Network, optimiser, EMA and data of one run; `run` trains until the budget is spent."""
 
     def __init__(self, config: TrainConfig) -> None:
-        config.check_parents()
+        config.check_critic()
         self.config = config
         self.progress = Progress()
         self.table = LossTable()
@@ -85,9 +79,8 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             self.denoiser.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=0.01
         )
-        with_critic = bool(config.tune and config.critic)
-        self.adversary = Adversary(config.critic, config.device, autocast_type(config.device)) if with_critic else None
-        self.parents = PlanetParents.load(config.planet_parents) if self.adversary and config.planet_parents else None
+        self.adversary = Adversary(config.critic, config.device, autocast_type(config.device)) if config.critic else None
+        self.parents = PlanetParents.load(config.planet_parents) if config.planet_parents else None
         self.checkpoint = config.out / "checkpoint.pt"
         if self.checkpoint.is_file():
             self._resume()
@@ -151,12 +144,8 @@ class Trainer:
 
     def _takes_others(self, step: int) -> bool:
         if self.config.tune:
-            return self._generations(step) == 2
+            return self.config.generations(step) == 2
         return step % SMALL_EVERY == SMALL_EVERY - 1
-
-    def _generations(self, step: int) -> int:
-        turns = WITH_PLANETS if self.parents else TUNE_GENERATIONS
-        return turns[step % len(turns)]
 
     def _loss(
         self, forward: Callable[..., Tensor], child: Tensor, log2_gsd: Tensor, whole: Tensor, autocast: torch.dtype | None
@@ -165,7 +154,7 @@ class Trainer:
         if not tune:
             return flow_loss(forward, child, log2_gsd, self.generator, autocast)
         steps = tune[int(torch.randint(len(tune), (), generator=self.generator, device=self.generator.device))]
-        generations = self._generations(self.progress.step)
+        generations = self.config.generations(self.progress.step)
         run = Run(forward, autocast, steps, TUNED_CARRY, self.judge)
         above, critic = self.amplitudes and self.balance.served(self.amplitudes), self.adversary
         if generations == ON_PLANETS and critic and self.parents:

@@ -17,6 +17,11 @@ SMALL_EVERY = 6
 TUNE_CROP = 192
 """Least side of crops to tune on, in multiples of 64: chains of three stages start from 1/64 of twice that, which must
 be even and hold what amplitudes look at."""
+TUNE_GENERATIONS = (0, 1, 2, 1, 2)
+"""Stages above the scored one that are generated while tuning, in turn: most of a planet's stages have generated parents."""
+ON_PLANETS = -1
+WITH_PLANETS = (0, ON_PLANETS, 2, ON_PLANETS, 1, ON_PLANETS, 2, ON_PLANETS)
+"""The same with parents that were read from planets (`model.training.planets`)."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +32,7 @@ class TrainConfig:
     named twice has twice the share; without any they are trained by `flow_loss`. ``critic``: what a critic's gradients count
     beside the energy score's (`model.training.critic`; 0: none): a new one, or that of the checkpoint ``critic_from``. With
     one, half of the batches may have the parents of the file ``planet_parents`` (`model.training.planets`), and the critic may
-    look at what planets have made for ``critic_ahead`` steps before the first (`check_parents`).
+    look at what planets have made for ``critic_ahead`` steps before the first (`check_critic`).
     In the end the amplitudes of tuned weights are measured on ``calibration`` crops (`model.training.calibrate`; 0: not at
     all). ``freeze``: modules of `Denoiser` that keep the weights of ``init``: the branch at 1/8, ``middle``, decides how far
     the network reaches, which the halo bounds.
@@ -58,10 +63,21 @@ class TrainConfig:
     checkpoint_every: int = 200
     keep_every: int = 0
 
-    def check_parents(self) -> None:
-        """Raises `ImageryError` for crops that parents from planets are too small for, and for a critic that is to look at
-        them where there are none."""
+    def check_critic(self) -> None:
+        """Raises `ImageryError` for a critic without samples to judge, for what is for a critic where there is none, and for
+        crops that parents from planets are too small for."""
+        if self.critic and not self.tune:
+            raise ImageryError(f"--critic {self.critic:g} judges what tuned weights make; give --tune and --init as well.")
+        if self.critic_from and not self.critic:
+            raise ImageryError(f"--critic-from {self.critic_from} names a critic to start with; give --critic as well.")
+        if self.planet_parents and not self.critic:
+            raise ImageryError(f"--planet-parents {self.planet_parents} are for a critic; give --critic as well.")
         if self.critic_ahead and not self.planet_parents:
             raise ImageryError(f"--critic-ahead {self.critic_ahead} looks at what planets made; give --planet-parents as well.")
         if self.planet_parents and self.crop > 4 * SIDE:
             raise ImageryError(f"--crop must be at most {4 * SIDE} with --planet-parents, not {self.crop}.")
+
+    def generations(self, step: int) -> int:
+        """Of the stages above the one that a step of tuning judges, those that are generated; or `ON_PLANETS`."""
+        turns = WITH_PLANETS if self.planet_parents else TUNE_GENERATIONS
+        return turns[step % len(turns)]

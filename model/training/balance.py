@@ -75,8 +75,8 @@ class Balance:
 
     def notes(self) -> dict[str, float]:
         """What the network has of real contrast now, by metres per pixel, for a log."""
-        shares = self.lack().mean(0).exp().tolist()
-        return {f"{2.0**knot:g} m": round(share, 3) for knot, share in zip(GSD_KNOTS, shares, strict=True)}
+        found = self.lack().mean(0).exp().tolist()
+        return {f"{2.0**knot:g} m": round(share, 3) for knot, share in zip(GSD_KNOTS, found, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:
         """All that is needed to go on."""

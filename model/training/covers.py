@@ -78,9 +78,9 @@ def chain_energies(
         gsd = log2_gsd + 2 * (DEPTH - depth)
         there = F.avg_pool2d(real, 4 ** (DEPTH - depth))
         energies = [_by_place(picture, 4**depth) for picture in (there, image)]
-        weight = (energies[0] + energies[1]) ** -0.5
+        weight, near = (energies[0] + energies[1]) ** -0.5, nearness(gsd.double()).numpy()
         for index, energy in enumerate(energies):
-            places = np.einsum("bg,bkhw,bhw->gk", nearness(gsd.double()).numpy(), cover, weight * energy)
+            places = np.einsum("bg,bkhw,bhw->gk", near, cover, weight * energy)
             sums[index] += places.reshape(SHAPES["cover"])
     return sums
 

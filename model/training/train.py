@@ -159,8 +159,7 @@ class Trainer:
         above, critic = self.amplitudes and self.balance.served(self.amplitudes), self.adversary
         if generations == ON_PLANETS and critic and self.parents:
             return planet_loss(run, child, log2_gsd, self.parents, self.generator, critic, whole, above)
-        watched = (self.notes, self.balance)
-        return energy_loss(run, child, log2_gsd, self.generator, generations, above, critic, whole, *watched)
+        return energy_loss(run, child, log2_gsd, self.generator, generations, above, critic, whole, self.notes, self.balance)
 
     def _loaders(self, pictures: list[Picture]) -> tuple[Batches, Batches]:
         """Batches of the run's crops, and of those that some steps take instead: small ones, or in tuning large ones."""

@@ -59,19 +59,22 @@ def test_what_is_asked_for_ends_where_contrast_is_real() -> None:
 
 
 def test_amplitudes_give_way_to_contrast_that_is_learned_and_go_on_after_a_stop() -> None:
-    balance, amplitudes = Balance(), Amplitudes()
-    near, sums = nearness(torch.full((4,), 4.0)), torch.zeros(2, 2, len(GSD_KNOTS))
-    sums[:, :, 3] = torch.tensor([[1.0], [0.8]])
+    """Those that raise, to 1 at least; where the network has become fainter they rise."""
+    raised = np.tile(np.array([0.7, 1, 1.1, 1.2, 1.3, 1.5, 1.8], np.float32), (len(GSD_KNOTS), 1))
+    balance, amplitudes = Balance(), Amplitudes(roughness=raised)
+    near, sums = nearness(torch.tensor([4.0, 8.0])), torch.zeros(2, 2, len(GSD_KNOTS))
+    sums[:, :, [3, 5]] = torch.tensor([[1.0], [0.8]])[..., None]
     for _ in range(START):
         balance.add(sums, near)
-    assert np.allclose(balance.served(amplitudes).roughness, 1, atol=1e-6)
-    sums[1, :, 3] = 1
+    assert np.allclose(balance.served(amplitudes).roughness, raised, atol=1e-6)
+    sums[1, :, 3], sums[1, :, 5] = 1, 0.4
     for _ in range(600):
         balance.add(sums, near)
     again = Balance()
     again.load_state_dict(balance.state_dict())
     for each in (balance, again):
         served = each.served(amplitudes)
-        assert np.allclose(served.roughness[3], 0.8, atol=0.001)
-        assert np.allclose(np.delete(served.roughness, 3, 0), 1)
+        assert np.allclose(served.roughness[3], [0.7, 1, 1, 1, 1.04, 1.2, 1.44], atol=0.002)
+        assert np.allclose(served.roughness[5], 2 * raised[5], atol=0.004)
+        assert np.allclose(np.delete(served.roughness, (3, 5), 0), raised[0])
         assert served.cover is amplitudes.cover

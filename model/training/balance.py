@@ -67,11 +67,13 @@ class Balance:
         return (self.last[1] / self.last[0]).log()
 
     def served(self, amplitudes: Amplitudes) -> Amplitudes:
-        """``amplitudes`` measured before the first batch, divided by what the network's own contrast has grown by since."""
+        """``amplitudes`` measured before the first batch, divided by what the network's own contrast has grown by since. Those
+        that raise give way until they are 1: a chain that is too faint without them is what the network is to mend."""
         if self.batches < START:
             return amplitudes
-        grown = (self.lack() - (self.first[1] / self.first[0]).log()).mean(0)
-        return replace(amplitudes, roughness=(amplitudes.roughness / grown.exp().numpy()[:, None]).astype(np.float32))
+        grown = (self.lack() - (self.first[1] / self.first[0]).log()).mean(0).exp().numpy()[:, None]
+        kept = np.maximum(amplitudes.roughness / grown, amplitudes.roughness.clip(max=1))
+        return replace(amplitudes, roughness=kept.astype(np.float32))
 
     def notes(self) -> dict[str, float]:
         """What the network has of real contrast now, by metres per pixel, for a log."""

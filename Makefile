@@ -3,7 +3,7 @@
 #   make test [PORT=... JOBS=2] all tests; what is skipped is named with its reason
 #   make soak                  the load and fault tests with their full counts; half an hour on an otherwise idle machine
 #   make lint                  ruff and mypy --strict
-#   make train | evaluate | bench [ARGS="..."]
+#   make train | weights | evaluate | bench [ARGS="..."]
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -19,7 +19,7 @@ NPM_STAMP := node_modules/.installed-$(call SUM,package-lock.json)
 TORCH ?= 2.13.0
 JOBS ?= 2
 
-.PHONY: help serve install test soak lint format train evaluate bench clean viewer-library
+.PHONY: help serve install test soak lint format train weights evaluate bench clean viewer-library
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -83,6 +83,9 @@ format: $(DEV_STAMP)
 
 train evaluate: $(RUN_STAMP)
 	@exec $(BIN)/metaearth $@ $(ARGS)
+
+weights: $(RUN_STAMP)
+	@exec $(BIN)/python -m model.training.recipe $(ARGS)
 
 bench: $(DEV_STAMP)
 	@exec $(BIN)/python -m bench $(ARGS)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PANEL, HEIGHT, LEFT, TOP, BOTTOM, LEGEND = 300, 240, 46, 28, 40, 84
-"""Sizes in SVG units: of a panel with its right margin, of all, and of what surrounds the panels."""
+"""Sizes in SVG units: of a panel with its right margin, of a row of them, and of what surrounds the panels."""
+ROW = 4
+"""Panels beside each other."""
 RESOLUTIONS = {
     "0.25 m": "#440154",
     "1 m": "#3b528b",
@@ -44,22 +46,35 @@ def draw(logs: list[Log]) -> str:
     """One panel a run, a line a resolution, on one vertical scale."""
     values = [value for log in logs for line in log.shares.values() for value in line]
     low, high = int(min(values) * 20) / 20, int(max(values) * 20 + 1) / 20
-    width = LEFT + PANEL * len(logs) + LEGEND
-    bottom = HEIGHT - BOTTOM
+    rows = [logs[first : first + ROW] for first in range(0, len(logs), ROW)]
+    width, height = LEFT + PANEL * len(rows[0]) + LEGEND, HEIGHT * len(rows)
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="11">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
+    for index, row in enumerate(rows):
+        out += [f'<g transform="translate(0 {HEIGHT * index})">', *_row(row, low, high), "</g>"]
+    for index, (name, colour) in enumerate(RESOLUTIONS.items()):
+        x, y = width - LEGEND + 4, TOP + 10 + 18 * index
+        out.append(f'<path d="M{x} {y}h16" stroke="{colour}" stroke-width="2"/><text x="{x + 22}" y="{y + 4}">{name}</text>')
+    out.append(f'<text x="{LEFT}" y="{height - 6}">Share left of what bicubic enlargement scores; less is better</text>')
+    return "\n".join([*out, "</svg>\n"])
+
+
+def _row(logs: list[Log], low: float, high: float) -> list[str]:
+    """SVG elements of panels that stand beside each other, with shares from ``low`` to ``high``."""
+    bottom, inner = HEIGHT - BOTTOM, PANEL - 16
 
     def up(value: float) -> float:
         return bottom - (value - low) / (high - low) * (bottom - TOP)
 
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {HEIGHT}" font-family="sans-serif" font-size="11">',
-        f'<rect width="{width}" height="{HEIGHT}" fill="white"/>',
-    ]
+    out = []
     for tick in range(round(low * 20), round(high * 20) + 1):
         y = up(tick / 20)
         out.append(f'<path d="M{LEFT} {y:.1f}H{LEFT + PANEL * len(logs) - 16}" stroke="#ddd"/>')
         out.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick / 20:.2f}</text>')
     for index, log in enumerate(logs):
-        left, inner = LEFT + PANEL * index, PANEL - 16
+        left = LEFT + PANEL * index
         first, last = log.minutes[0], log.minutes[-1]
         out.append(f'<text x="{left}" y="{TOP - 10}" font-weight="bold">{log.name}</text>')
         out.append(f'<text x="{left}" y="{bottom + 16}">{first:.0f}</text>')
@@ -71,11 +86,7 @@ def draw(logs: list[Log]) -> str:
                 f"{left + inner * (minute - first) / (last - first):.1f},{up(share):.1f}" for minute, share in points
             )
             out.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
-    for index, (name, colour) in enumerate(RESOLUTIONS.items()):
-        x, y = width - LEGEND + 4, TOP + 10 + 18 * index
-        out.append(f'<path d="M{x} {y}h16" stroke="{colour}" stroke-width="2"/><text x="{x + 22}" y="{y + 4}">{name}</text>')
-    out.append(f'<text x="{LEFT}" y="{HEIGHT - 6}">Share left of what bicubic enlargement scores; less is better</text>')
-    return "\n".join([*out, "</svg>\n"])
+    return out
 
 
 def main() -> None:

@@ -84,6 +84,10 @@ class PlanetParents:
             raise ImageryError(f"{path} holds no parents of {SIDE} px; make them by model.training.planets.")
         return PlanetParents(pixels, log2_gsd)
 
+    def save(self, path: Path) -> None:
+        """Writes them to ``path``, an .npz, for `load`."""
+        np.savez(path, pixels=self.pixels.numpy(), log2_gsd=self.log2_gsd.numpy())
+
     def like(self, parent: Tensor, log2_gsd: Tensor, generator: torch.Generator) -> Tensor:
         """For each of the real parents [B, 3, h, w] of resolutions [B], h and w at most `SIDE`, a window of one of about the
         same resolution and colour: on [-1, 1], on the device of ``parent``. Raises `ImageryError` for larger ones."""
@@ -196,7 +200,7 @@ def main(arguments: list[str] | None = None) -> None:
     planet = open_planet(seed=options.seed, weights=options.weights, device=options.device)
     parents = read_parents(planet, options.places, options.seed)
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(options.out, pixels=parents.pixels.numpy(), log2_gsd=parents.log2_gsd.numpy())
+    parents.save(options.out)
 
 
 if __name__ == "__main__":

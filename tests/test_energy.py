@@ -19,7 +19,7 @@ from model.training.scores import direction_score, energy_score, evenness_score,
 from model.training.train import train
 from model.training.train_config import TrainConfig
 from model.weights import load_weights
-from tests.test_training import DEVICE, write_imagery
+from tests.test_training import DEVICE, TINY, write_imagery
 
 
 def texture(seed: int, contrast: float = 0.2) -> Tensor:
@@ -187,7 +187,8 @@ def test_rounding_is_not_taken_for_reach() -> None:
     assert formats == [torch.float32] * 2
 
 
-def test_a_tuned_run_says_so_in_its_weights(tmp_path: Path) -> None:
+def test_a_tuned_run_says_so_in_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.training.train.DenoiserConfig", lambda: TINY)
     options = {"batch": 1, "crop": 128, "device": DEVICE, "log_every": 1, "calibration": 2}
     imagery = write_imagery(tmp_path)
     tuned = load_weights(train(TrainConfig(imagery, tmp_path / "tuned", steps=3, tune=(2, 1), keep_every=2, **options)))  # type: ignore[arg-type]

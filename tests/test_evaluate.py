@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from model.denoiser import Denoiser, DenoiserConfig
+from model.denoiser import Denoiser
 from model.engine import Engine
 from model.planet import open_planet
 from model.precision import choose_compute
@@ -29,9 +29,9 @@ from model.training.imagery import ImageryError, Picture, holdout_names
 from model.training.places import Place, descend, fixed_places, places_by_land
 from model.training.report import Report
 from model.weights import save_weights
+from tests.test_training import TINY
 
 DEVICE = os.environ.get("TEST_DEVICE", "cpu")
-TINY = DenoiserConfig(quarter=8, eighth=8, half=8, before=1, middle=1, after=1, head=1, embedding=8)
 LEFT_OUT = {"quebec-scene", "kanto-japan", "eastcape-nz", "san-francisco-bay", "nd-prairie-potholes"}
 """Regions that are trained on as well, so that their held-out images are not used."""
 HELD_OUT = [("fine/naip_1.0m_az-farmland-330_2.jpg", 10.0, 512), ("medium/landsat8_30m_lencois-brazil_1.jpg", 40.0, 320)]

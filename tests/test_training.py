@@ -24,6 +24,9 @@ from model.weights import DEFAULT_WEIGHTS, load_weights, save_weights
 
 DEVICE = os.environ.get("TEST_DEVICE", "cpu")
 
+TINY = DenoiserConfig(quarter=8, eighth=8, half=8, before=1, middle=1, after=1, head=1, embedding=8)
+"""A network that costs nothing."""
+
 HEADER = ["file", "gsd_m", "width", "height", "cell_px", "source", "projection"]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.contrast import GSD_KNOTS, Amplitudes, shares
@@ -19,6 +20,11 @@ from model.training.scores import contrasts
 
 START, KEPT = 60, 0.96
 """Batches whose mean is what the network made at first, and how much of a running sum is kept from one batch to the next."""
+
+INSIST, ALIKE = 0.03, np.array([0.25, 0.5, 0.25])
+"""By how much of the lack of each batch what is asked for grows, and what the resolutions next to one count for in that."""
+MOST = 1.0
+"""Logarithm that is asked for at most beside the lack."""
 
 _TINY = 1e-6
 
@@ -45,6 +51,8 @@ class Balance:
         self.last = self.first.clone()
         self.count = torch.full((len(GSD_KNOTS),), _TINY)
         """Of crops, as many as running sums are of."""
+        self.asked = torch.zeros(2, len(GSD_KNOTS))
+        """What has been lacking for long, as a logarithm: the multipliers of an augmented Lagrangian."""
 
     def add(self, sums: Tensor, near: Tensor) -> None:
         """Takes in a batch's `batch_contrasts` and its crops."""
@@ -54,13 +62,17 @@ class Balance:
         self.last = KEPT * self.last + sums
         self.count = KEPT * self.count + near.sum(0).cpu()
         self.batches += 1
+        kernel = torch.from_numpy(ALIKE).float()[None, None]
+        lack, known = (F.conv1d(v[:, None], kernel, padding=1)[:, 0] for v in (self.count * self.lack(), self.count[None]))
+        self.asked = (self.asked + INSIST * lack / known).clamp(-MOST, MOST)
 
     def pull(self) -> Tensor:
         """What the contrast made in a batch is to be multiplied by, [2, K], for a loss whose gradient is that of the mean
-        square of `lack` over all crops. A batch alone knows too little: what one crop lacks is mostly chance."""
+        square of `lack` over all crops, and of its product with what is ``asked``: the square alone would leave that lacking by
+        which all other scores are less. A batch alone knows too little: what one crop lacks is mostly chance."""
         batches = (1 - KEPT**self.batches) / (1 - KEPT)
         share = self.count / self.count.sum()
-        return 2 * share * self.lack() * batches / self.last[1]
+        return 2 * share * (self.lack() + self.asked) * batches / self.last[1]
 
     def lack(self) -> Tensor:
         """Logarithms of what is made over what is real, [2, K]; 0 where there was nothing."""

@@ -74,7 +74,7 @@ class PlanetParents:
 
     @staticmethod
     def load(path: Path) -> PlanetParents:
-        """What `main` wrote. Raises `ImageryError` if it is none of that."""
+        """What `save` wrote. Raises `ImageryError` if it is none of that."""
         try:
             with path.open("rb") as opened, np.load(opened) as file:
                 pixels, log2_gsd = torch.from_numpy(file["pixels"]), torch.from_numpy(file["log2_gsd"]).float()

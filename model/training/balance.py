@@ -21,14 +21,10 @@ from model.training.scores import contrasts
 START, KEPT = 60, 0.96
 """Batches whose mean is what the network made at first, and how much of a running sum is kept from one batch to the next."""
 
-INSIST, ALIKE = 0.02, np.array([0.25, 0.5, 0.25])
+INSIST, ALIKE = 0.03, np.array([0.25, 0.5, 0.25])
 """By how much of the lack of each batch what is asked for grows, and what the resolutions next to one count for in that."""
 MOST = 1.0
 """Logarithm that is asked for at most beside the lack."""
-
-WANTED = torch.tensor([1.08, 1.15, 1.3, 1.15, 1.2, 1.2, 1.05, 1.05])
-"""Share of the contrast of training crops that is asked for, by `GSD_KNOTS`: what has theirs has less than held-out land, which
-is rougher (docs/training.md)."""
 
 _TINY = 1e-6
 
@@ -79,22 +75,21 @@ class Balance:
         return 2 * share * (self.lack() + self.asked) * batches / self.last[1]
 
     def lack(self) -> Tensor:
-        """Logarithms of what is made over what is `WANTED` of the real, [2, K]."""
-        return (self.last[1] / self.last[0] / WANTED).log()
+        """Logarithms of what is made over what is real, [2, K]; 0 where there was nothing."""
+        return (self.last[1] / self.last[0]).log()
 
     def served(self, amplitudes: Amplitudes) -> Amplitudes:
         """``amplitudes`` measured before the first batch, divided by what the network's own contrast has grown by since. Those
         that raise give way until they are 1: a chain that is too faint without them is what the network is to mend."""
         if self.batches < START:
             return amplitudes
-        now, first = ((sums[1] / sums[0]).log() for sums in (self.last, self.first))
-        grown = (now - first).mean(0).exp().numpy()[:, None]
+        grown = (self.lack() - (self.first[1] / self.first[0]).log()).mean(0).exp().numpy()[:, None]
         kept = np.maximum(amplitudes.roughness / grown, amplitudes.roughness.clip(max=1))
         return replace(amplitudes, roughness=kept.astype(np.float32))
 
     def notes(self) -> dict[str, float]:
         """What the network has of real contrast now, by metres per pixel, for a log."""
-        found = (self.last[1] / self.last[0]).log().mean(0).exp().tolist()
+        found = self.lack().mean(0).exp().tolist()
         return {f"{2.0**knot:g} m": round(share, 3) for knot, share in zip(GSD_KNOTS, found, strict=True)}
 
     def state_dict(self) -> dict[str, Any]:

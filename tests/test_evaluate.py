@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,9 +28,8 @@ from model.training.imagery import ImageryError, Picture, holdout_names
 from model.training.places import Place, descend, fixed_places, places_by_land
 from model.training.report import Report
 from model.weights import save_weights
-from tests.test_training import TINY
+from tests.test_training import DEVICE, TINY
 
-DEVICE = os.environ.get("TEST_DEVICE", "cpu")
 LEFT_OUT = {"quebec-scene", "kanto-japan", "eastcape-nz", "san-francisco-bay", "nd-prairie-potholes"}
 """Regions that are trained on as well, so that their held-out images are not used."""
 HELD_OUT = [("fine/naip_1.0m_az-farmland-330_2.jpg", 10.0, 512), ("medium/landsat8_30m_lencois-brazil_1.jpg", 40.0, 320)]

@@ -21,7 +21,7 @@ from model.training.scores import contrasts
 START, KEPT = 60, 0.96
 """Batches whose mean is what the network made at first, and how much of a running sum is kept from one batch to the next."""
 
-INSIST, ALIKE = 0.03, np.array([0.25, 0.5, 0.25])
+INSIST, ALIKE = 0.03, torch.tensor([[[0.25, 0.5, 0.25]]])
 """By how much of the lack of each batch what is asked for grows, and what the resolutions next to one count for in that."""
 MOST = 1.0
 """Logarithm that is asked for at most beside the lack."""
@@ -62,9 +62,8 @@ class Balance:
         self.last = KEPT * self.last + sums
         self.count = KEPT * self.count + near.sum(0).cpu()
         self.batches += 1
-        kernel = torch.from_numpy(ALIKE).float()[None, None]
-        lack, known = (F.conv1d(v[:, None], kernel, padding=1)[:, 0] for v in (self.count * self.lack(), self.count[None]))
-        self.asked = (self.asked + INSIST * lack / known).clamp(-MOST, MOST)
+        lacking, known = (F.conv1d(v[:, None], ALIKE, padding=1)[:, 0] for v in (self.count * self.lack(), self.count[None]))
+        self.asked = (self.asked + INSIST * lacking / known).clamp(-MOST, MOST)
 
     def pull(self) -> Tensor:
         """What the contrast made in a batch is to be multiplied by, [2, K], for a loss whose gradient is that of the mean

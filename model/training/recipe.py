@@ -18,11 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from model import open_planet
 from model.errors import WeightsError
-from model.training.calibrate import CROPS
 from model.training.imagery import ImageryError
 from model.training.planets import read_parents
 from model.training.train import train
@@ -53,10 +50,10 @@ class RecipeConfig:
     seed: int = 0
     init: Path | None = None
     workers: int = 0
-    device: str = "cuda" if torch.cuda.is_available() else "cpu"
+    device: str = TrainConfig.device
     compile: bool = False
     places: int = 140
-    calibration: int = CROPS
+    calibration: int = TrainConfig.calibration
 
     def check(self) -> None:
         """Raises `ImageryError` for numbers that no run could use."""

@@ -94,6 +94,7 @@ def test_a_run_takes_them_in_turn_and_learns_below_them(tmp_path: Path, monkeypa
             seed=4,  # crops of both steps are whole: the critic has a say
         )
     )
+    monkeypatch.setattr("model.training.habits.REAL", 20)
     ahead: list[torch.Size] = []
     monkeypatch.setattr("model.training.train.acquaint", lambda _critic, _parents, real, *_: ahead.append(real.shape))
     assert trainer.adversary is not None
@@ -108,7 +109,7 @@ def test_a_run_takes_them_in_turn_and_learns_below_them(tmp_path: Path, monkeypa
     monkeypatch.setattr(trainer.adversary, "pull", watched)
     before = {name: value.clone() for name, value in trainer.denoiser.state_dict().items()}
     trainer.run()
-    assert ahead == [(1, 3, 128, 128)]
+    assert ahead == [(1, 3, 128, 128)] and trainer.habits.count.sum() > 0.9
     assert seen == [False, True]
     assert any(not torch.equal(value, before[name]) for name, value in trainer.denoiser.state_dict().items())
 

@@ -19,6 +19,7 @@ from tests.test_training import DEVICE, TINY, write_imagery
 def test_a_recipe_that_was_stopped_goes_on_to_weights_that_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.training.planets.MAX_ZOOM", 9)  # the whole depth takes minutes
     monkeypatch.setattr("model.training.train.DenoiserConfig", lambda: TINY)
+    monkeypatch.setattr("model.training.habits.REAL", 20)
     imagery, out = write_imagery(tmp_path), tmp_path / "run"
     runs: list[TrainConfig] = []
     stop_at = "planets"

@@ -28,6 +28,7 @@ from model.planet import Planet, open_planet
 from model.stage import to_bytes, to_unit
 from model.training.critic import Adversary
 from model.training.energy import MARGIN, REACH_EVERY, REACH_WEIGHT, Inputs, Run, reach
+from model.training.habits import Habits
 from model.training.imagery import ImageryError
 from model.training.landtypes import land_shares
 from model.training.places import base_patch
@@ -48,6 +49,8 @@ OCTAVES = 1.0
 """By how many a parent's resolution may differ from the one that is asked for: zooms of parents are two apart."""
 
 
+HABITS_WEIGHT = 2.0
+"""Of what differs from real habits (`model.training.habits`): its gradients are then about as large as a critic's."""
 RENEWED = 16
 """Of a batch's pictures that become parents of later ones (`PlanetParents.renew`)."""
 
@@ -143,14 +146,15 @@ def planet_loss(
     parents: PlanetParents,
     generator: torch.Generator,
     adversary: Adversary,
+    habits: Habits,
     whole: Tensor | None = None,
     amplitudes: Amplitudes | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss of one batch of ``run`` below ``parents``, two for each of the crops ``real`` [B, 3, S, S], which the critic
-    compares with what lies below: its gradients, and how far the network reaches. That is without amplitudes, like all that is
-    judged: what the critic finds too loud with them the network makes fainter, and measured anew they raise it again. Some of
-    it, as it is served with ``amplitudes``, is put among the ``parents`` (`PlanetParents.renew`). Returns what `energy_loss`
-    does, with scores of 0."""
+    compares with what lies below: its gradients, what differs from real ``habits``, and how far the network reaches. That is
+    without amplitudes, like all that is judged: what the critic finds too loud with them the network makes fainter, and
+    measured anew they raise it again. Some of it, as it is served with ``amplitudes``, is put among the ``parents``
+    (`PlanetParents.renew`). Returns what `energy_loss` does, with scores of 0."""
     twice = log2_gsd.repeat(2)
     inputs = Inputs.draw(parents.like(F.avg_pool2d(real, 4).repeat(2, 1, 1, 1), twice + 2, generator), twice, generator)
     residual = run.residual(inputs)
@@ -159,6 +163,7 @@ def planet_loss(
     pictures = run.picture(inputs, residual), real
     made, child = (_grey(image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]) for image in pictures)
     pulled = (made * adversary.pull(None, child, made.detach(), log2_gsd, generator, whole)).sum()
+    pulled = pulled + HABITS_WEIGHT * habits.pull(made, twice)
     corner = int(torch.randint(4, (), generator=generator, device=generator.device))
     far = reach(run, inputs.first(-(-len(real) // REACH_EVERY)), corner)
     none = torch.zeros_like(log2_gsd)

@@ -32,7 +32,8 @@ from model.sampler import TUNED_CARRY
 from model.training.balance import Balance
 from model.training.calibrate import calibrate
 from model.training.critic import Adversary
-from model.training.energy import Run, captured_judge, energy_loss, judge
+from model.training.energy import MARGIN, Run, captured_judge, energy_loss, judge
+from model.training.habits import Habits
 from model.training.imagery import CropSampler, ImageryError, Picture, load_pictures
 from model.training.loss import LossTable, flow_loss
 from model.training.planets import PlanetParents, acquaint, planet_loss
@@ -62,6 +63,7 @@ class Trainer:
         self.table = LossTable()
         self.notes: dict[str, float] = {}
         self.balance = Balance()
+        self.habits = Habits()
         captured = config.compile and config.tune and config.device.startswith("cuda")
         self.judge = captured_judge(config.batch, config.crop, config.device) if captured else judge
         torch.manual_seed(config.seed)
@@ -100,6 +102,8 @@ class Trainer:
         pictures = load_pictures(config.imagery)
         batches, others = self._loaders(pictures)
         unit, total = ("min", config.minutes) if config.minutes else ("step", float(config.steps))
+        if self.parents and not len(self.habits.real):
+            self.habits.measure(self._loaders(pictures)[0], MARGIN)
         if self.adversary and self.parents and not self.progress.step:
             for _ in tqdm(range(config.critic_ahead), "critic", unit="step", dynamic_ncols=True):
                 acquaint(self.adversary, self.parents, *self._drawn(batches), self.generator)
@@ -158,7 +162,7 @@ class Trainer:
         run = Run(forward, autocast, steps, TUNED_CARRY, self.judge)
         above, critic = self.amplitudes and self.balance.served(self.amplitudes), self.adversary
         if generations == ON_PLANETS and critic and self.parents:
-            return planet_loss(run, child, log2_gsd, self.parents, self.generator, critic, whole, above)
+            return planet_loss(run, child, log2_gsd, self.parents, self.generator, critic, self.habits, whole, above)
         return energy_loss(run, child, log2_gsd, self.generator, generations, above, critic, whole, self.notes, self.balance)
 
     def _loaders(self, pictures: list[Picture]) -> tuple[Batches, Batches]:
@@ -202,7 +206,7 @@ class Trainer:
             **self.notes,
         }
         if self.config.tune:
-            record["contrast"] = self.balance.notes()
+            record |= {"contrast": self.balance.notes(), "habits": self.habits.notes()}
         if self.adversary:
             record["critic"] = {"gap": round(self.adversary.gap, 3), "ratio": self.adversary.ratio}
         with (self.config.out / "log.jsonl").open("a") as file:
@@ -217,6 +221,7 @@ class Trainer:
             "started_from": self.started_from,
             "adversary": self.adversary.state_dict() if self.adversary else None,
             "balance": self.balance.state_dict(),
+            "habits": self.habits.state_dict(),
             "amplitudes": None if self.amplitudes is None else self.amplitudes.to_text(),
         }
         partial = self.checkpoint.with_suffix(".partial")
@@ -245,10 +250,9 @@ class Trainer:
         self.progress = Progress(**state["progress"])
         self.started_from = state["started_from"]
         self.amplitudes = Amplitudes.from_text(text) if (text := state.get("amplitudes")) else None
-        if state.get("balance"):
-            self.balance.load_state_dict(state["balance"])
-        if self.adversary and state.get("adversary"):
-            self.adversary.load_state_dict(state["adversary"])
+        for name, part in (("balance", self.balance), ("habits", self.habits), ("adversary", self.adversary)):
+            if part and state.get(name):
+                part.load_state_dict(state[name])
 
 
 def train(config: TrainConfig) -> Path:
@@ -258,9 +262,7 @@ def train(config: TrainConfig) -> Path:
 
 def _commit() -> str:
     try:
-        return subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        return subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], text=True, stderr=subprocess.DEVNULL).strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

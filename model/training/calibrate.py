@@ -38,7 +38,7 @@ CROP, BATCH, CROPS = 192, 4, 1200
 MARGIN = 4
 """Parent pixels at a crop's border that are not counted: the padding shows there."""
 CHAIN_GAIN = np.array(
-    [[1.08, 1.15, 1.34, 1.05, 1.05, 1.0, 1.03, 1.04], [1.08, 1.15, 1.34, 1.25, 1.4, 1.47, 1.06, 1.06]], np.float32
+    [[1.08, 1.21, 1.42, 1.05, 1.11, 1.03, 1.0, 1.04], [1.08, 1.21, 1.42, 1.25, 1.48, 1.51, 1.01, 1.06]], np.float32
 )
 """Times the amplitudes, by `GSD_KNOTS`, of dark land and water, and of light land. On training crops chains have the
 contrast of real imagery without it; held-out land is rougher where it is light, and what each stage lacks the next one

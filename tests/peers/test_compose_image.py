@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from model import Planet
@@ -88,7 +89,8 @@ def visit(image: Stage, tmp_path_factory: pytest.TempPathFactory) -> dict[str, A
     # As Docker fills a new named volume: with what the image has there, and its owner.
     subprocess.run(["cp", "-a", f"{image.upper}{VOLUME}", volume], check=True)
     environment = dict(image.env)
-    image.env |= {"METAEARTH_STEPS": "1", "OMP_NUM_THREADS": "2"}
+    # Part of a planet's identity: pixels may differ by a grey level with other numbers of threads.
+    image.env |= {"METAEARTH_STEPS": "1", "OMP_NUM_THREADS": str(torch.get_num_threads())}
     started = json.dumps(image.entrypoint + image.command), json.dumps(image.health)
     said = image.run(["python", "-c", VISIT, *started], sealed=True, binds={volume: VOLUME})
     image.env = environment

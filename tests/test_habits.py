@@ -12,6 +12,7 @@ from torch import Tensor
 
 from model.contrast import GSD_KNOTS
 from model.training.habits import NAMES, Habits, habits
+from model.training.imagery import ImageryError
 
 LOG2_GSD = 4.0
 
@@ -81,6 +82,11 @@ def test_mirrored_crops_are_no_measure() -> None:
     found.measure(mixed(), 0)
     pure.measure(crops(0.2), 0)
     assert torch.equal(found.real, pure.real)
+
+
+def test_mirrored_crops_alone_are_refused() -> None:
+    with pytest.raises(ImageryError, match="give a smaller --crop"):
+        Habits().measure(crops(0.5, whole=0.0), 0)
 
 
 def test_it_goes_on_from_a_state() -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from model.contrast import GSD_KNOTS
 from model.training.balance import nearness
+from model.training.imagery import ImageryError
 from model.training.scores import statistics
 
 NAMES = ("heading", "skew", "tails", "tied", "uneven", "upright")
@@ -24,6 +25,8 @@ NAMES = ("heading", "skew", "tails", "tied", "uneven", "upright")
 over 4 and 16 px."""
 REAL = 1200
 """Crops that real habits are measured on."""
+MOST_DRAWN = 8
+"""Times as many are drawn for that at most: of a folder of small images most are mirrored."""
 FEW = 12
 """Crops of a resolution that are too few for medians: then all count."""
 KEPT = 0.97
@@ -50,15 +53,19 @@ class Habits:
 
     def measure(self, crops: Iterator[tuple[Tensor, Tensor, Tensor]], margin: int) -> None:
         """Takes real ones from `REAL` of ``crops``, which come in batches, without their ``margin``. Mirrored ones are left
-        out: no picture is symmetric."""
+        out: no picture is symmetric. Raises `ImageryError` if there are no others."""
         found: list[Tensor] = []
         near: list[Tensor] = []
-        while sum(len(v) for v in near) < REAL:
+        drawn = 0
+        while sum(len(v) for v in near) < REAL and drawn < MOST_DRAWN * REAL:
             child, log2_gsd, whole = next(crops)
+            drawn += len(child)
             kept = whole.bool()
             if kept.any():
                 found.append(habits(F.pad(child[kept].float(), (-margin,) * 4)))
                 near.append(nearness(log2_gsd[kept].float()))
+        if not found:
+            raise ImageryError("No image is as large as a crop, so what real ones are like is unknown; give a smaller --crop.")
         values, knots = torch.cat(found), torch.cat(near).argmax(1)
         real, spread = [], []
         for knot in range(len(GSD_KNOTS)):

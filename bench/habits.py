@@ -17,22 +17,22 @@ from torch.utils.data import DataLoader
 
 from model.contrast import GSD_KNOTS
 from model.stage import to_unit
-from model.training.habits import DOUBT, NAMES, Habits
+from model.training.habits import NAMES, Habits
 from model.training.imagery import CropSampler, load_pictures
-from model.training.planets import COARSEST, SIDE, PlanetParents
+from model.training.planets import SIDE, PlanetParents
 
 BATCH = 32
 
 
 def gaps(real: Habits, parents: PlanetParents) -> torch.Tensor:
-    """By how much the pictures that stages made differ from real ones, [K, J]; 0 where there are none."""
+    """By how much the pictures that stages made differ from real ones, [K, J]. Raises `ImageryError` if
+    there are none."""
     found = Habits()
     found.load_state_dict(real.state_dict())
-    generated = parents.log2_gsd < COARSEST
-    pixels, log2_gsd = parents.pixels[generated], parents.log2_gsd[generated]
-    for start in range(0, len(pixels), BATCH):
-        found.count_in(to_unit(pixels[start : start + BATCH]), log2_gsd[start : start + BATCH], kept=1.0)
-    return found.gap() * (found.count + DOUBT) / found.count
+    made = parents.generated
+    for pixels, log2_gsd in zip(torch.split(made.pixels, BATCH), torch.split(made.log2_gsd, BATCH), strict=True):
+        found.count_in(to_unit(pixels), log2_gsd, kept=1.0)
+    return found.gap(doubt=0.0)
 
 
 def main() -> None:

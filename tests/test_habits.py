@@ -34,10 +34,10 @@ def strokes(seed: int, count: int, share: float | Tensor) -> Tensor:
     return 0.1 * picture.expand(-1, 3, -1, -1)
 
 
-def crops(share: float, whole: float = 1.0, log2_gsd: float = LOG2_GSD) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def crops(share: float, whole: float = 1.0) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batches of 4 of these, without end."""
     for seed in itertools.count():
-        yield strokes(seed, 4, share), torch.full((4,), log2_gsd), torch.full((4,), whole)
+        yield strokes(seed, 4, share), torch.full((4,), LOG2_GSD), torch.full((4,), whole)
 
 
 def test_strokes_along_the_grid_are_told_from_those_across_it() -> None:
@@ -47,7 +47,7 @@ def test_strokes_along_the_grid_are_told_from_those_across_it() -> None:
 
 
 def test_what_no_picture_alone_shows_is_unlearned() -> None:
-    """A share that is drawn at 0.8 of strokes along the grid ends at the real one, below which it has no picture's like."""
+    """Strokes along the grid, 0.8 of the energy at first, end at the real share, with no real picture beside what is made."""
     real = Habits()
     real.measure(crops(0.3), 0)
     logit = torch.tensor(1.4, requires_grad=True)

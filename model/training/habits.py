@@ -33,7 +33,7 @@ KEPT = 0.97
 """How much of a running sum is kept from one batch to the next."""
 DOUBT = 4.0
 """Pictures of a resolution by which what is known of those made is taken for less."""
-_TINY = 1e-6
+_LEAST, _TINY = 0.02, 1e-6
 
 
 def habits(image: Tensor) -> Tensor:
@@ -51,9 +51,9 @@ class Habits:
         self.real, self.spread, self.made = (torch.zeros(0) for _ in range(3))
         self.count = torch.full((len(GSD_KNOTS), 1), _TINY)
 
-    def measure(self, crops: Iterator[tuple[Tensor, Tensor, Tensor]], margin: int) -> None:
-        """Takes real ones from `REAL` of ``crops``, which come in batches, without their ``margin``. Mirrored ones are left
-        out: no picture is symmetric. Raises `ImageryError` if there are no others."""
+    def measure(self, crops: Iterator[tuple[Tensor, Tensor, Tensor]], margin: int, device: str = "cpu") -> None:
+        """Takes real ones from `REAL` of ``crops``, which come in batches, without their ``margin``; ``device`` is that of what
+        will be made. Mirrored ones are left out: no picture is symmetric. Raises `ImageryError` if there are no others."""
         found: list[Tensor] = []
         near: list[Tensor] = []
         drawn = 0
@@ -72,27 +72,28 @@ class Habits:
             own = values[knots == knot] if (knots == knot).sum() >= FEW else values
             low, middle, high = own.quantile(torch.tensor([0.16, 0.5, 0.84]), 0)
             real.append(middle)
-            spread.append((high - low) / 2 + 0.02)
-        self.real, self.spread = torch.stack(real), torch.stack(spread)
+            spread.append((high - low) / 2 + _LEAST)
+        self.real, self.spread, self.count = (v.to(device) for v in (torch.stack(real), torch.stack(spread), self.count))
         self.made = torch.zeros_like(self.real)
 
-    def count_in(self, image: Tensor, log2_gsd: Tensor, kept: float = KEPT) -> Tensor:
-        """Takes in made pictures [B, 3, S, S] of resolutions [B]; ``kept``: of what was known before. Returns their habits."""
+    def count_in(self, image: Tensor, log2_gsd: Tensor, kept: float = KEPT) -> tuple[Tensor, Tensor]:
+        """Takes in made pictures [B, 3, S, S] of resolutions [B]; ``kept``: of what was known before. Returns their habits
+        [B, J], and what they count for at each resolution [B, K]."""
         found, near = habits(image), nearness(log2_gsd)
-        self.made = kept * self.made.to(image.device) + (near.T @ found).detach()
-        self.count = kept * self.count.to(image.device) + near.sum(0)[:, None]
-        return found
+        self.made = kept * self.made + (near.T @ found).detach()
+        self.count = kept * self.count + near.sum(0)[:, None]
+        return found, near
 
     def pull(self, image: Tensor, log2_gsd: Tensor) -> Tensor:
         """Loss of made pictures [B, 3, S, S] of resolutions [B] whose gradient is that of half the mean square of what all that
         were made lately differ from real ones."""
-        found = self.count_in(image, log2_gsd)
-        return (nearness(log2_gsd) @ (self.gap() / self.spread.to(image.device)) * found).mean()
+        found, near = self.count_in(image, log2_gsd)
+        return (near @ (self.gap() / self.spread) * found).mean()
 
-    def gap(self) -> Tensor:
-        """By how much what is made exceeds what is real, in units of how much real pictures vary, [K, J]."""
-        real, spread = (v.to(self.made.device) for v in (self.real, self.spread))
-        return (self.made / self.count - real) / spread * self.count / (self.count + DOUBT)
+    def gap(self, doubt: float = DOUBT) -> Tensor:
+        """By how much what is made exceeds what is real, in units of how much real pictures vary, [K, J]; with ``doubt`` less
+        where few were made, and 0 where none were."""
+        return (self.made / self.count - self.real) / self.spread * self.count / (self.count + doubt)
 
     def notes(self) -> dict[str, list[float]]:
         """Means of `gap` over resolutions, for a log; nothing before `measure`."""

@@ -103,7 +103,7 @@ class Trainer:
         batches, others = self._loaders(pictures)
         unit, total = ("min", config.minutes) if config.minutes else ("step", float(config.steps))
         if self.parents and not len(self.habits.real):
-            self.habits.measure(self._loaders(pictures)[0], MARGIN)
+            self.habits.measure(batches, MARGIN, config.device)
         if self.adversary and self.parents and not self.progress.step:
             for _ in tqdm(range(config.critic_ahead), "critic", unit="step", dynamic_ncols=True):
                 acquaint(self.adversary, self.parents, *self._drawn(batches), self.generator)

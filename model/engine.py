@@ -16,13 +16,14 @@ from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE, Denoiser
 from model.guidance import LEVEL_REACH, condition_level
 from model.inference import InferenceDenoiser
 from model.noise import STREAM_CONDITION, STREAM_SAMPLER, world_noise
+from model.parcels import FARMED_MARGIN, Register, lay
 from model.precision import Compute
 from model.sampler import sample
 from model.stage import ENLARGE_MARGIN, enlarge, project, shade, to_bytes, to_unit
 from model.store import Pixels
 from model.weights import Weights
 
-PARENT_MARGIN = max(ENLARGE_MARGIN + LEVEL_REACH, AMPLITUDE_MARGIN)
+PARENT_MARGIN = max(ENLARGE_MARGIN + LEVEL_REACH, AMPLITUDE_MARGIN, FARMED_MARGIN)
 """Parent pixels that a window needs beyond its own on every side."""
 
 HALO = 48
@@ -35,7 +36,8 @@ class Window:
 
     ``parent``: uint8 [h + 2 m, w + 2 m, 3] with m = `PARENT_MARGIN`. ``rows`` [4h], ``cols`` [4w]: world indices of the child's
     pixels, ``parent_rows`` [h + 2 m], ``parent_cols`` [w + 2 m]: those of the parent's, all wrapped and mirrored: they fix the
-    noise. ``zoom``: the child's. ``log2_gsd``: [1] or [4h / 8], metres per child pixel.
+    noise. ``zoom``: the child's. ``log2_gsd``: [1] or [4h / 8], metres per child pixel. ``register``: that of the child's
+    parcels (`model.parcels`), if there are any.
     """
 
     parent: Pixels
@@ -45,6 +47,7 @@ class Window:
     parent_cols: NDArray[np.int64]
     zoom: int
     log2_gsd: NDArray[np.float32]
+    register: Register | None = None
 
 
 class Engine:
@@ -95,6 +98,7 @@ class Engine:
         parent = _trim(wide, PARENT_MARGIN)
         seen = parent + level * _trim(condition, PARENT_MARGIN)
         noise = torch.stack([self._noise(w, STREAM_SAMPLER, w.rows, w.cols) for w in windows])
+        noise = lay(noise, wide, [(self.seed, window.register, window.rows, window.cols) for window in windows])
         plane = level / MAX_CONDITION_LEVEL
         residual = sample(lambda z, t: self.denoiser(z, seen, plane, t, gsd), noise, self.steps, self._carry)
         if self._amplitudes is not None:

@@ -78,6 +78,13 @@ def world_noise(
     return noise.view(3, height, width)
 
 
+def absorb_(values: torch.Tensor, key: int | torch.Tensor) -> torch.Tensor:
+    """absorb(key, value) of int64 ``values``, in place; ``key``: one, or one for each of them."""
+    if isinstance(key, int):
+        key = signed(key)
+    return _mix_(values.bitwise_xor_(key).add_(signed(_G)))
+
+
 def noise_key(seed: int, zoom: int, stream: int) -> int:
     """The 64-bit key of one noise field; see the recipe at the top of this file."""
     return _absorb(_absorb(_absorb(0, seed), zoom), stream)
@@ -102,8 +109,7 @@ def _table_on(device: torch.device) -> torch.Tensor:
 
 def _axis_keys(key: int, indices: Indices, device: torch.device | str) -> torch.Tensor:
     """absorb(key, index) for every index of one axis, int64 on `device`."""
-    keys = torch.as_tensor(indices, dtype=torch.int64, device=device) ^ _signed(key)
-    return _mix_(keys.add_(_signed(_G)))
+    return absorb_(torch.as_tensor(indices, dtype=torch.int64, device=device).clone(), key)
 
 
 def _mix_(bits: torch.Tensor) -> torch.Tensor:
@@ -111,7 +117,7 @@ def _mix_(bits: torch.Tensor) -> torch.Tensor:
     scratch = torch.empty_like(bits)
     for shift, factor in _ROUNDS:
         _xor_shift_(bits, shift, scratch)
-        bits.mul_(_signed(factor))
+        bits.mul_(signed(factor))
     return _xor_shift_(bits, _LAST_SHIFT, scratch)
 
 
@@ -128,6 +134,6 @@ def _absorb(key: int, value: int) -> int:
     return bits ^ (bits >> _LAST_SHIFT)
 
 
-def _signed(bits: int) -> int:
+def signed(bits: int) -> int:
     """The int64 with the same 64 bits as the unsigned `bits`."""
     return bits - _WORD if bits >= _WORD >> 1 else bits

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model import contrast, guidance, sampler, stage
+from model import contrast, guidance, parcels, sampler, stage
 from model.base import BasePicture, load_base
 from model.engine import HALO, PARENT_MARGIN, Engine, Window
 from model.errors import UnknownPlanetError, WindowError
@@ -201,6 +201,7 @@ class Planet:
             "block": BLOCK,
             "guidance": guidance.RECIPE,
             "contrast": contrast.RECIPE,
+            "parcels": parcels.RECIPE,
             "precision": self.compute.precision,
             "device": self.compute.device.type,
         }
@@ -227,7 +228,8 @@ class Place:
     def window(self, parent: Pixels) -> Window:
         """The engine's task, given the parent's pixels."""
         gsd = guidance.resolution_rows(self.zoom, self.top, self.side)
-        return Window(parent, self.rows, self.cols, self.parent_rows, self.parent_cols, self.zoom, gsd)
+        register = parcels.Register.of_planet(self.zoom, self.rows)
+        return Window(parent, self.rows, self.cols, self.parent_rows, self.parent_cols, self.zoom, gsd, register)
 
 
 def open_planet(

@@ -12,6 +12,7 @@ from model.stage import to_bytes, to_unit
 from model.training.critic import Adversary
 from model.training.imagery import ImageryError
 from model.training.planets import SIDE, PlanetParents, acquaint, main
+from model.training.sites import Sites
 from model.training.train import Trainer
 from model.training.train import main as train_main
 from model.training.train_config import TrainConfig
@@ -21,17 +22,22 @@ from tests.test_training import DEVICE, write_imagery
 def plain(levels: list[int], resolutions: list[float]) -> PlanetParents:
     """Parents of one grey level each."""
     pixels = torch.tensor(levels, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, SIDE, SIDE)
-    return PlanetParents(pixels, torch.tensor(resolutions))
+    sites = torch.tensor([(7, 12, 1000 * index, 0) for index in range(len(levels))])
+    return PlanetParents(pixels, torch.tensor(resolutions), Sites(sites))
 
 
 def test_they_are_of_the_colour_and_the_resolution_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("model.training.planets.ALIKE", 1)
     parents = plain([10, 200, 100, 220], [4.0, 4.0, 8.0, 8.0])
     wanted = to_unit(torch.tensor([30, 210, 210], dtype=torch.uint8))[:, None, None, None].expand(-1, 3, 16, 32)
-    found = parents.like(wanted, torch.tensor([4.5, 3.0, 20.0]), torch.Generator().manual_seed(0))
+    found, sites = parents.like(wanted, torch.tensor([4.5, 3.0, 20.0]), torch.Generator().manual_seed(0))
     assert found.shape == (3, 3, 16, 32)
     # The last is coarser than all there are: of the coarsest, then.
     assert [round(float(value + 1) * 127.5) for value in found[:, 0, 0, 0]] == [10, 200, 220]
+    seeds, zooms, rows, columns = sites.table.T.tolist()
+    assert seeds == [7, 7, 7] and zooms == [12, 12, 12] and [row // 1000 for row in rows] == [0, 1, 3]
+    assert all(0 <= row % 1000 <= SIDE - 16 and 0 <= column <= SIDE - 32 for row, column in zip(rows, columns, strict=True))
+    assert any(columns)
     with pytest.raises(ImageryError, match="512 px at most"):
         parents.like(torch.zeros(1, 3, SIDE + 1, 16), torch.tensor([4.0]), torch.Generator())
 
@@ -40,6 +46,7 @@ def test_what_planets_made_is_all_below_the_base_picture() -> None:
     parents = plain([10, 200, 100], [12.1, 11.2, 8.0])
     assert parents.generated.log2_gsd.tolist() == pytest.approx([11.2, 8.0])
     assert parents.generated.pixels[:, 0, 0, 0].tolist() == [200, 100]
+    assert parents.generated.sites.table[:, 2].tolist() == [1000, 2000]
     with pytest.raises(ImageryError, match="make finer ones"):
         _ = plain([10], [12.1]).generated
 
@@ -47,7 +54,7 @@ def test_what_planets_made_is_all_below_the_base_picture() -> None:
 def test_a_critic_learns_ahead_what_planets_make() -> None:
     torch.manual_seed(0)
     noise = torch.randint(100, 156, (4, 1, SIDE, SIDE), dtype=torch.uint8)
-    parents = PlanetParents(noise.expand(-1, 3, -1, -1), torch.full((4,), 4.0))
+    parents = PlanetParents(noise.expand(-1, 3, -1, -1), torch.full((4,), 4.0), plain([0] * 4, [4.0] * 4).sites)
     smooth = torch.linspace(-0.5, 0.5, 160).expand(2, 3, 160, 160)
     adversary, generator = Adversary(1.0, "cpu", None), torch.Generator().manual_seed(0)
     gaps = []
@@ -66,9 +73,13 @@ def test_what_is_no_file_of_parents_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageryError, match="make them by"):
         PlanetParents.load(path)
     for pixels in (np.zeros((2, 3, 5, 5), np.uint8), np.zeros((2, 3, SIDE, SIDE), np.float32)):
-        np.savez(path, pixels=pixels, log2_gsd=np.zeros(2))
+        np.savez(path, pixels=pixels, log2_gsd=np.zeros(2), sites=np.zeros((2, 4), np.int64))
         with pytest.raises(ImageryError, match=f"no parents of {SIDE} px"):
             PlanetParents.load(path)
+    # As they were before there was a register.
+    np.savez(path, pixels=np.zeros((2, 3, SIDE, SIDE), np.uint8), log2_gsd=np.zeros(2))
+    with pytest.raises(ImageryError, match="make them by"):
+        PlanetParents.load(path)
 
 
 def test_a_run_takes_them_in_turn_and_learns_below_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,15 +144,17 @@ def test_what_does_not_go_with_them_is_refused_at_once(
 
 def test_what_is_made_takes_the_place_of_parents_of_its_resolution() -> None:
     parents = plain([10, 20, 30, 40], [12.1, 8.2, 3.0, -0.8])
-    parents = PlanetParents(parents.pixels.clone(), parents.log2_gsd)
+    parents = PlanetParents(parents.pixels.clone(), parents.log2_gsd, parents.sites)
     before = parents.colours.clone()
     made = torch.linspace(-1, 1, 192).expand(4, 3, 192, 192)
     # Of the base picture's resolution none is renewed, nor any by what is finer than the last parents or like none.
     resolutions = torch.tensor([12.0, 7.7, 5.5, -1.5])
-    parents.renew(made, resolutions, torch.Generator().manual_seed(0))
+    sites = Sites(torch.tensor([(1, 14, 100 * index, 500) for index in range(4)]))
+    parents.renew(made, resolutions, sites, torch.Generator().manual_seed(0))
     assert parents.log2_gsd.tolist() == pytest.approx([12.1, 7.7, 3.0, -0.8])
     assert parents.pixels[[0, 2, 3], 0, 0, 0].tolist() == [10, 30, 40]
     assert torch.equal(parents.pixels[1], to_bytes(made[0, :, 32:160, 32:160]))
     assert parents.colours[1].abs().max() < 0.01 and torch.equal(parents.colours[2], before[2])
-    parents.renew(torch.zeros(4, 3, SIDE, SIDE), resolutions, torch.Generator())  # all border
+    assert parents.sites.table.tolist() == [[7, 12, 0, 0], [1, 14, 132, 532], [7, 12, 2000, 0], [7, 12, 3000, 0]]
+    parents.renew(torch.zeros(4, 3, SIDE, SIDE), resolutions, sites, torch.Generator())  # all border
     assert parents.pixels[1].float().std() > 0

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from model.denoiser import ALIGNMENT
 from model.engine import HALO, PARENT_MARGIN, Engine, Window
 from model.grid import mirror_rows
+from model.parcels import Register, zoom_near
 from model.stage import to_unit
 from model.store import Pixels
 from model.training.heldout import MARGIN, SIDE, Crop, box_mean, image_bytes
@@ -32,7 +33,8 @@ def one_stage(engine: Engine, crops: list[Crop], gsd: float | None = None, place
         child = np.arange(SIDE + 2 * HALO, dtype=np.int64) + (number + place) * 4096
         parent = np.arange(len(crop.wide) // 4, dtype=np.int64) + (number + place) * 1024
         told = np.array([math.log2(gsd or crop.gsd)], np.float32)
-        windows.append(Window(box_mean(crop.wide), child, child, parent, parent, _NOISE_ZOOM, told))
+        at = Register.of_picture(zoom_near(float(told[0])))
+        windows.append(Window(box_mean(crop.wide), child, child, parent, parent, _NOISE_ZOOM, told, at))
     return np.stack([pixels[HALO:-HALO, HALO:-HALO] for pixels in engine.run(windows)])
 
 
@@ -70,7 +72,8 @@ def _generated(engine: Engine, crop: Crop, root: Pixels, depth: int, level: int,
     rows, cols = (np.arange(end, dtype=np.int64) + start + _ORIGIN * 4**level for start in outer)
     parent_rows, parent_cols = (np.arange(wide, dtype=np.int64) + start + _ORIGIN * 4 ** (level - 1) for start in first)
     told = np.array([math.log2(crop.gsd * 4 ** (depth - level))], np.float32)
-    window = Window(parent, rows, cols, parent_rows, parent_cols, _NOISE_ZOOM + level, told)
+    at = Register.of_picture(zoom_near(math.log2(crop.gsd)) - 2 * (depth - level))
+    window = Window(parent, rows, cols, parent_rows, parent_cols, _NOISE_ZOOM + level, told, at)
     made = next(iter(engine.run([window])))
     return made[top - outer[0] :, left - outer[1] :][:side, :side]
 

@@ -32,6 +32,7 @@ from model.training.balance import Balance, batch_contrasts, nearness
 from model.training.critic import Adversary
 from model.training.loss import fade, normal
 from model.training.scores import Statistics, direction_score, energy_score, evenness_score, statistics, statistics_score
+from model.training.sites import Sites
 from model.weights import Weights
 
 MARGIN = 16
@@ -88,19 +89,21 @@ def energy_loss(
     distrust = torch.rand(batch, 1, 1, 1, generator=generator, device=draw) * (most - least) + least
     distrust = distrust.exp().repeat(2, 1, 1, 1).to(child.device)
 
+    sites = Sites.draw(twice, generator)
     if generations == 0:
         faded = torch.rand((), generator=generator, device=draw).item() < 0.5
         low = rounded(fade(parent, generator) if faded else parent).repeat(2, 1, 1, 1)
     else:
         with torch.no_grad():
             start = rounded(F.avg_pool2d(parent, 4**generations)).repeat(2, 1, 1, 1)
-            low = list(run.chain(start, twice + 2, generations, generator, amplitudes, distrust))[-1]
+            low = list(run.chain(start, twice + 2, generations, generator, amplitudes, distrust, sites.above(1)))[-1]
     if generations > 1:
         side = parent.shape[2] // 2
         top, left = (int(torch.randint(side // 2 + 1, (), generator=generator, device=draw)) * 2 for _ in range(2))
         low, parent = (v[..., top : top + side, left : left + side] for v in (low, parent))
+        sites = sites.moved(4 * top, 4 * left)
         child = child[..., 4 * top : 4 * (top + side), 4 * left : 4 * (left + side)]
-    inputs = Inputs.draw(low, twice, generator, distrust)
+    inputs = Inputs.draw(low, twice, generator, distrust, sites)
     residual = run.residual(inputs)
     pictures = run.picture(inputs, residual, colour=1.0), enlarge(parent), child
     made, upper, child = (image[..., MARGIN:-MARGIN, MARGIN:-MARGIN] for image in pictures)
@@ -175,12 +178,20 @@ class Inputs:
     log2_gsd: Tensor
 
     @staticmethod
-    def draw(parent: Tensor, log2_gsd: Tensor, generator: torch.Generator, distrust: Tensor | float = 1.0) -> Inputs:
-        """As `model.engine` does, but with padded borders; ``distrust`` [B, 1, 1, 1]: times the noise in parents."""
+    def draw(
+        parent: Tensor,
+        log2_gsd: Tensor,
+        generator: torch.Generator,
+        distrust: Tensor | float = 1.0,
+        sites: Sites | None = None,
+    ) -> Inputs:
+        """As `model.engine` does, but with padded borders; ``distrust`` [B, 1, 1, 1]: times the noise in parents; ``sites``:
+        where the children lie (default: at random)."""
         wide = F.pad(parent, (LEVEL_REACH,) * 4, mode="reflect")
         level = (distrust * condition_level(wide, LEVEL_REACH, log2_gsd[:, None])).clamp(max=MAX_CONDITION_LEVEL)
         shape = (*parent.shape[:2], 4 * parent.shape[2], 4 * parent.shape[3])
         doubt, noise = (normal(size, generator, parent.device) for size in (parent.shape, shape))
+        noise = (sites or Sites.draw(log2_gsd, generator)).lay(noise, parent)
         return Inputs(parent, parent + level * doubt, level / MAX_CONDITION_LEVEL, noise, log2_gsd)
 
     def first(self, count: int) -> Inputs:
@@ -230,9 +241,10 @@ class Run:
         generator: torch.Generator,
         amplitudes: Amplitudes | None = None,
         distrust: Tensor | float = 1.0,
+        sites: Sites | None = None,
     ) -> Tensor:
         """As `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
-        inputs = Inputs.draw(parent, log2_gsd.float(), generator, distrust)
+        inputs = Inputs.draw(parent, log2_gsd.float(), generator, distrust, sites)
         return self.picture(inputs, self.residual(inputs), amplitudes)
 
     def chain(
@@ -243,11 +255,14 @@ class Run:
         generator: torch.Generator,
         amplitudes: Amplitudes | None = None,
         distrust: Tensor | float = 1.0,
+        sites: Sites | None = None,
     ) -> Iterator[Tensor]:
         """What each of ``depth`` stages makes below ``image`` [B, 3, h, w], rounded as it is kept between them; ``log2_gsd``
-        [B] is the last one's resolution."""
+        [B] is the last one's resolution, and ``sites`` are where it lies (default: at random)."""
+        sites = sites or Sites.draw(log2_gsd, generator)
         for below in range(depth - 1, -1, -1):
-            image = rounded(self.stage(image, log2_gsd + 2 * below, generator, amplitudes, distrust))
+            at = sites.above(below)
+            image = rounded(self.stage(image, log2_gsd + 2 * below, generator, amplitudes, distrust, at))
             yield image
 
     def picture(

@@ -32,6 +32,7 @@ from model.training.habits import Habits
 from model.training.imagery import ImageryError
 from model.training.landtypes import land_shares
 from model.training.places import base_patch
+from model.training.sites import Sites
 
 SIDE = 128
 """Of the parents that are kept, in px."""
@@ -57,10 +58,11 @@ RENEWED = 16
 
 @dataclass(frozen=True, eq=False)
 class PlanetParents:
-    """``pixels`` uint8 [N, 3, `SIDE`, `SIDE`], and log2 of their metres per pixel, [N]; `renew` changes both."""
+    """``pixels`` uint8 [N, 3, `SIDE`, `SIDE`], log2 of their metres per pixel, [N], and where they lie; `renew` changes all."""
 
     pixels: Tensor
     log2_gsd: Tensor
+    sites: Sites
 
     @cached_property
     def colours(self) -> Tensor:
@@ -73,7 +75,7 @@ class PlanetParents:
         below = self.log2_gsd < COARSEST
         if not below.any():
             raise ImageryError("All parents are of the base picture; make finer ones by model.training.planets.")
-        return PlanetParents(self.pixels[below], self.log2_gsd[below])
+        return PlanetParents(self.pixels[below], self.log2_gsd[below], self.sites.of(below))
 
     @staticmethod
     def load(path: Path) -> PlanetParents:
@@ -81,23 +83,25 @@ class PlanetParents:
         try:
             with path.open("rb") as opened, np.load(opened) as file:
                 pixels, log2_gsd = torch.from_numpy(file["pixels"]), torch.from_numpy(file["log2_gsd"]).float()
+                sites = Sites(torch.from_numpy(file["sites"]))
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ImageryError(f"{path} holds no parents; make them by model.training.planets ({error}).") from error
         if pixels.dtype != torch.uint8 or pixels.shape != (len(log2_gsd), 3, SIDE, SIDE):
             raise ImageryError(f"{path} holds no parents of {SIDE} px; make them by model.training.planets.")
-        return PlanetParents(pixels, log2_gsd)
+        return PlanetParents(pixels, log2_gsd, sites)
 
     def save(self, path: Path) -> None:
         """Writes them to ``path``, an .npz, for `load`."""
-        np.savez(path, pixels=self.pixels.numpy(), log2_gsd=self.log2_gsd.numpy())
+        np.savez(path, pixels=self.pixels.numpy(), log2_gsd=self.log2_gsd.numpy(), sites=self.sites.table.numpy())
 
-    def like(self, parent: Tensor, log2_gsd: Tensor, generator: torch.Generator) -> Tensor:
+    def like(self, parent: Tensor, log2_gsd: Tensor, generator: torch.Generator) -> tuple[Tensor, Sites]:
         """For each of the real parents [B, 3, h, w] of resolutions [B], h and w at most `SIDE`, a window of one of about the
-        same resolution and colour: on [-1, 1], on the device of ``parent``. Raises `ImageryError` for larger ones."""
+        same resolution and colour: on [-1, 1], on the device of ``parent``, and where they lie. Raises `ImageryError` for
+        larger ones."""
         height, width = parent.shape[2:]
         if max(height, width) > SIDE:
             raise ImageryError(f"Parents from planets have {SIDE} px: give crops of {4 * SIDE} px at most.")
-        drawn = []
+        drawn, at = [], []
         for wanted, gsd in zip(parent.mean((2, 3)).cpu(), log2_gsd.cpu(), strict=True):
             off = (self.log2_gsd - gsd).abs()
             unlike = (self.colours - wanted).square().sum(1) + 1e3 * (off - max(OCTAVES, float(off.min()))).clamp(min=0)
@@ -107,22 +111,25 @@ class PlanetParents:
                 for count in (len(near), SIDE - height + 1, SIDE - width + 1)
             )
             drawn.append(to_unit(self.pixels[near[index], :, top : top + height, left : left + width]))
-        return torch.stack(drawn).to(parent.device)
+            at.append((int(near[index]), top, left))
+        which, rows, columns = torch.tensor(at).unbind(1)
+        return torch.stack(drawn).to(parent.device), self.sites.of(which).moved(rows, columns)
 
-    def renew(self, made: Tensor, log2_gsd: Tensor, generator: torch.Generator) -> None:
-        """Puts the middles of pictures ``made`` [B, 3, S, S] of resolutions [B] in the place of parents of about theirs: what a
-        network makes changes as it learns, and parents that it made before are not those it will have. Those of the base
-        picture stay, and so do all where S is too small for no border to show."""
+    def renew(self, made: Tensor, log2_gsd: Tensor, sites: Sites, generator: torch.Generator) -> None:
+        """Puts the middles of pictures ``made`` [B, 3, S, S] at ``sites``, of resolutions [B], in the place of parents of about
+        theirs: what a network makes changes as it learns, and parents that it made before are not those it will have. Those of
+        the base picture stay, and so do all where S is too small for no border to show."""
         edge = (made.shape[2] - SIDE) // 2
         if edge < MARGIN:
             return
         fresh = to_bytes(made[..., edge : edge + SIDE, edge : edge + SIDE]).cpu()
-        for pixels, gsd in zip(fresh, log2_gsd.cpu(), strict=True):
+        for pixels, gsd, site in zip(fresh, log2_gsd.cpu(), sites.moved(edge, edge).table, strict=True):
             like = ((self.log2_gsd - gsd).abs() < OCTAVES) & (self.log2_gsd < COARSEST) & (gsd > FINEST)
             if found := like.nonzero().flatten().tolist():
                 index = found[int(torch.randint(len(found), (), generator=generator, device=generator.device))]
                 self.pixels[index], self.log2_gsd[index] = pixels, gsd
                 self.colours[index] = to_unit(pixels).mean((1, 2))
+                self.sites.table[index] = site
 
 
 def acquaint(
@@ -135,7 +142,7 @@ def acquaint(
 ) -> None:
     """A step of the critic alone: ``parents`` below the base picture are what planets have made, beside the crops ``real``
     [B, 3, S, S] of resolutions [B]. It costs a fifth of `planet_loss`, for no stage is run."""
-    made = parents.generated.like(real[..., :SIDE, :SIDE].repeat(2, 1, 1, 1), log2_gsd.repeat(2), generator)
+    made, _ = parents.generated.like(real[..., :SIDE, :SIDE].repeat(2, 1, 1, 1), log2_gsd.repeat(2), generator)
     adversary.pull(None, _grey(real[..., :SIDE, :SIDE]), _grey(made), log2_gsd, generator, whole)
 
 
@@ -156,10 +163,12 @@ def planet_loss(
     measured anew they raise it again. Some of it, as it is served with ``amplitudes``, is put among the ``parents``
     (`PlanetParents.renew`). Returns what `energy_loss` does, with scores of 0."""
     twice = log2_gsd.repeat(2)
-    inputs = Inputs.draw(parents.like(F.avg_pool2d(real, 4).repeat(2, 1, 1, 1), twice + 2, generator), twice, generator)
+    parent, sites = parents.like(F.avg_pool2d(real, 4).repeat(2, 1, 1, 1), twice + 2, generator)
+    sites = sites.above(-1)
+    inputs = Inputs.draw(parent, twice, generator, sites=sites)
     residual = run.residual(inputs)
     some = inputs.first(RENEWED)
-    parents.renew(run.picture(some, residual[:RENEWED].detach(), amplitudes), some.log2_gsd, generator)
+    parents.renew(run.picture(some, residual[:RENEWED].detach(), amplitudes), some.log2_gsd, sites, generator)
     pictures = run.picture(inputs, residual), real
     made, child = (_grey(image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]) for image in pictures)
     pulled = (made * adversary.pull(None, child, made.detach(), log2_gsd, generator, whole)).sum()
@@ -178,7 +187,7 @@ def _grey(image: Tensor) -> Tensor:
 def read_parents(planet: Planet, places: int, seed: int) -> PlanetParents:
     """Parents at all zooms of ``places`` places at random, few of them at sea."""
     rng, size = random.Random(seed), world_size(planet.base_zoom)
-    pixels, resolutions = [], []
+    pixels, resolutions, sites = [], [], []
     with tqdm(total=places, unit="place", dynamic_ncols=True) as bar:
         while bar.n < places:
             lon, lat = pixel_to_lonlat(rng.uniform(0, size), rng.uniform(0, size), planet.base_zoom)
@@ -189,8 +198,10 @@ def read_parents(planet: Planet, places: int, seed: int) -> PlanetParents:
                 x, y = (int(value) // SIDE * SIDE for value in lonlat_to_pixel(lon, lat, zoom))
                 pixels.append(planet.read(zoom, x, y, SIDE, SIDE).transpose(2, 0, 1))
                 resolutions.append(np.log2(ground_resolution(zoom, y + SIDE // 2)))
+                sites.append((planet.seed, zoom, y, x))
             bar.update()
-    return PlanetParents(torch.from_numpy(np.stack(pixels)), torch.tensor(resolutions, dtype=torch.float32))
+    log2_gsd = torch.tensor(resolutions, dtype=torch.float32)
+    return PlanetParents(torch.from_numpy(np.stack(pixels)), log2_gsd, Sites(torch.tensor(sites)))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -37,8 +37,9 @@ STREAM_PARCELS = 2
 """Stream of `model.noise`: the register is one for all zooms and takes its key from this one."""
 SIZE = 32 * 64
 """Depth of a middling strip, 305 m at the equator."""
-REGION = 48 * SIZE
-"""Side of a region."""
+REGION = 101_377
+"""Side of a region, 15 km: of no multiple that a tile's side is, for borders of regions that often lay on those of tiles would
+show as seams."""
 DIRECTIONS = ((4, 0), (4, 0), (4, 1), (3, 1), (4, 2), (3, 2), (3, 3), (2, 3), (2, 4), (1, 3), (1, 4))
 """(x, y) of what parcels run along; northwards or eastwards more often, as surveyors do."""
 CROSSINGS = 6

@@ -31,6 +31,7 @@ from model.training import covers, sparsity
 from model.training.calibrate import CHAIN_GAIN, LEAST, MOST, Energies, calibrate, raised
 from model.training.energy import Run
 from model.training.imagery import load_pictures
+from model.training.sites import Sites
 from model.weights import AMPLITUDES, DEFAULT_WEIGHTS, load_weights
 from tests.test_training import write_imagery
 
@@ -143,6 +144,7 @@ class FaintWoods(Run):
         generator: torch.Generator,
         amplitudes: Amplitudes | None = None,
         distrust: Tensor | float = 1.0,
+        sites: Sites | None = None,
     ) -> Tensor:
         upper = F.interpolate(parent, scale_factor=4, mode="nearest")
         noise = torch.randn(upper[:, :1].shape, generator=generator)

@@ -56,7 +56,7 @@ class Sites:
 
     def lay(self, noise: Tensor, parent: Tensor) -> Tensor:
         """``noise`` [B, 3, 4h, 4w] of children of ``parent`` [B, 3, h, w] with what lies in the register there."""
-        wide = F.pad(parent, (FARMED_MARGIN,) * 4, mode="reflect")
+        wide = F.pad(parent, (FARMED_MARGIN,) * 4, mode="replicate")
         sides = [np.arange(side) for side in noise.shape[2:]]
         sites = []
         for seed, zoom, row, column in self.table.tolist():

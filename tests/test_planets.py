@@ -106,6 +106,7 @@ def test_a_run_takes_them_in_turn_and_learns_below_them(tmp_path: Path, monkeypa
         )
     )
     monkeypatch.setattr("model.training.habits.REAL", 20)
+    monkeypatch.setattr("model.training.planets.RENEWED", 1)  # fewer than a batch has
     ahead: list[torch.Size] = []
     monkeypatch.setattr("model.training.train.acquaint", lambda _critic, _parents, real, *_: ahead.append(real.shape))
     assert trainer.adversary is not None

@@ -24,7 +24,7 @@ def test_stages_above_lie_where_those_below_do() -> None:
     assert sites.above(1).table.tolist() == [[5, 12, 128, 256]]
     assert sites.above(1).above(-1).table.tolist() == sites.table.tolist()
     assert sites.moved(8, torch.tensor([16])).table.tolist() == [[5, 14, 520, 1040]]
-    assert sites.of(torch.tensor([0, 0])).table.shape == (2, 4)
+    assert sites.of(torch.tensor([0, 0])).first(1).table.shape == (1, 4)
     assert sites.table.tolist() == [[5, 14, 512, 1024]]  # unchanged by all that
 
 

@@ -86,7 +86,11 @@ class PlanetParents:
                 sites = Sites(torch.from_numpy(file["sites"]))
         except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ImageryError(f"{path} holds no parents; make them by model.training.planets ({error}).") from error
-        if pixels.dtype != torch.uint8 or pixels.shape != (len(log2_gsd), 3, SIDE, SIDE):
+        if (
+            pixels.dtype != torch.uint8
+            or pixels.shape != (len(sites.table), 3, SIDE, SIDE)
+            or sites.table.shape != (len(log2_gsd), 4)
+        ):
             raise ImageryError(f"{path} holds no parents of {SIDE} px; make them by model.training.planets.")
         return PlanetParents(pixels, log2_gsd, sites)
 
@@ -168,7 +172,7 @@ def planet_loss(
     inputs = Inputs.draw(parent, twice, generator, sites=sites)
     residual = run.residual(inputs)
     some = inputs.first(RENEWED)
-    parents.renew(run.picture(some, residual[:RENEWED].detach(), amplitudes), some.log2_gsd, sites, generator)
+    parents.renew(run.picture(some, residual[:RENEWED].detach(), amplitudes), some.log2_gsd, sites.first(RENEWED), generator)
     pictures = run.picture(inputs, residual), real
     made, child = (_grey(image[..., MARGIN:-MARGIN, MARGIN:-MARGIN]) for image in pictures)
     pulled = (made * adversary.pull(None, child, made.detach(), log2_gsd, generator, whole)).sum()

@@ -40,6 +40,10 @@ class Sites:
         """Those that ``which``, indices or truths, names."""
         return Sites(self.table[which])
 
+    def first(self, count: int) -> Sites:
+        """Those of the first ``count`` pictures."""
+        return Sites(self.table[:count])
+
     def above(self, stages: int) -> Sites:
         """Those of the pictures ``stages`` above; below, if it is negative."""
         table = self.table.clone()

@@ -27,6 +27,7 @@ from model.inference import InferenceDenoiser
 from model.noise import STREAM_SAMPLER, world_noise
 from model.parcels import FARMED_MARGIN, Register, lay
 from model.precision import choose_compute
+from model.stage import to_unit
 from model.store import BLOCK
 
 SIDE = BLOCK + 2 * HALO
@@ -103,7 +104,7 @@ def record_convolutions(denoiser: Denoiser) -> list[Convolution]:
 def farmed_noise(batch: int, device: torch.device) -> Tensor:
     """The noise of `batch` windows at zoom 14 of nothing but farmed land."""
     rows = np.arange(SIDE) + (90 << 14)
-    plain = torch.tensor([83.0, 93.0, 65.0], device=device)[:, None, None] / 127.5 - 1
+    plain = to_unit(torch.tensor([83, 93, 65], dtype=torch.uint8, device=device))[:, None, None]
     parents = plain.expand(batch, 3, *(SIDE // 4 + 2 * FARMED_MARGIN,) * 2)
     noise = torch.stack([world_noise(0, 14, STREAM_SAMPLER, rows, rows, device)] * batch)
     return lay(noise, parents, [(0, Register.of_planet(14, rows), rows, rows)] * batch)

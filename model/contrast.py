@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.stage import saturation
+from model.stage import enlarge_smoothly, ramp, saturation
 
 RECIPE = 6
 """Goes up when anything here changes what is generated; part of a planet's identity."""
@@ -95,9 +95,7 @@ class Amplitudes:
         coarse = coarse * (colour_shares(colours) * _by_row(self.cover, log2_gsd, wide)).sum(1, keepdim=True)
         # Not by lerp: it may fuse its steps for some pixels and not for those at an end, and windows must agree.
         coarse = coarse + snow(colours) * (coarse.clamp(max=SNOW_MOST) - coarse)
-        border = 4 * SMOOTH_MARGIN
-        fine = F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
-        return fine[..., border:-border, border:-border]
+        return enlarge_smoothly(coarse, SMOOTH_MARGIN)
 
     def to_text(self) -> str:
         """As it stands in the metadata of a weights file."""
@@ -152,8 +150,7 @@ def snow(colours: Tensor) -> Tensor:
     levels = (colours + 1) * 127.5
     light = levels.mean(1, keepdim=True)
     tint = saturation(levels, light.clamp(min=1))
-    lit, grey = (((value - low) / (high - low)).clamp(0, 1) for value, (low, high) in ((light, SNOW_LIGHT), (tint, SNOW_TINT)))
-    return lit * grey
+    return ramp(light, *SNOW_LIGHT) * ramp(tint, *SNOW_TINT)
 
 
 def colour_shares(colours: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ A sampler of few steps and short reach makes texture of white noise, and of a pl
 or straight line comes of it, for nothing that it sees is longer than itself. So the noise has some structure of its own, as
 the texture of random tessellations has (mosaics, Ahuja and Rosenfeld 1981): a share of it is one value for each parcel of an
 endless land register, fixed to the world like all noise and the same at every zoom, so that a field that zoom 10 hints at has
-sharp edges at zoom 16. The network decides what becomes of it. How much, is decided by the parent's colour (`farmed`).
+edges at zoom 14. The network decides what becomes of it. How much, is decided by the parent's colour (`farmed`).
 
 The register, complete. Lengths are pixels of zoom 20; all is integer arithmetic on the hash of `model.noise`:
 
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from model.grid import EARTH_CIRCUMFERENCE, MAX_ZOOM, ground_resolution, world_size
 from model.noise import Indices, absorb_, noise_key, signed
+from model.stage import enlarge_smoothly, ramp
 
 RECIPE = 1
 """Goes up when anything below changes what is generated; part of a planet's identity."""
@@ -106,10 +107,8 @@ def farmed(wide: Tensor) -> Tensor:
     colours = (F.avg_pool2d(wide, 2 * REACH + 1, stride=1) + 1) * 127.5
     mean = colours.mean(1, keepdim=True).clamp(min=1)
     red, green, blue = colours.chunk(3, 1)
-    coarse = _ramp(mean, *_DARK) * _ramp(-mean, -_LIGHT[1], -_LIGHT[0]) * _ramp((green - red + mean - blue) / mean, *_GREEN)
-    border = 4 * SMOOTH_MARGIN
-    fine = F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
-    return fine[..., border:-border, border:-border]
+    coarse = ramp(mean, *_DARK) * ramp(-mean, -_LIGHT[1], -_LIGHT[0]) * ramp((green - red + mean - blue) / mean, *_GREEN)
+    return enlarge_smoothly(coarse, SMOOTH_MARGIN)
 
 
 Site = tuple[int, Register | None, Indices, Indices]
@@ -124,11 +123,12 @@ def lay(noise: Tensor, parents: Tensor, sites: Sequence[Site]) -> Tensor:
     share = farmed(parents)
     if noise.device.type == "cpu":  # on a GPU to ask takes longer than to do
         registers = {index: register for index, register in registers.items() if share[index].any()}
+    if not registers:
+        return noise
+    seeds, _, rows, cols = zip(*(sites[index] for index in registers), strict=True)
+    zooms = [register.zoom for register in registers.values()]
     fields = torch.zeros(len(noise), 4, *noise.shape[2:], device=noise.device)
-    if registers:
-        seeds, _, rows, cols = zip(*(sites[index] for index in registers), strict=True)
-        zooms = [register.zoom for register in registers.values()]
-        fields[list(registers)] = parcels(seeds, zooms, np.stack(rows), np.stack(cols), noise.device)
+    fields[list(registers)] = parcels(seeds, zooms, np.stack(rows), np.stack(cols), noise.device)
     for index, register in registers.items():
         share[index] *= torch.from_numpy(register.share).to(noise.device)[:, None]
     share = share * fields[:, 3:]
@@ -192,7 +192,3 @@ def _directions(device: torch.device | str) -> Tensor:
         x, y = torch.tensor(DIRECTIONS).T
         length = ((x * x + y * y).double().sqrt() * SIZE).long()
         return torch.stack([x, y, length]).to(device)
-
-
-def _ramp(values: Tensor, low: float, high: float) -> Tensor:
-    return ((values - low) / (high - low)).clamp(0, 1)

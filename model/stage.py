@@ -20,6 +20,18 @@ def double(image: Tensor) -> Tensor:
     return F.interpolate(image, scale_factor=2, mode="bilinear", align_corners=False)
 
 
+def enlarge_smoothly(coarse: Tensor, margin: int) -> Tensor:
+    """Bilinear 4x enlargement of what parents [B, C, h + 2 ``margin``, w + 2 ``margin``] have, [B, C, 4h, 4w]: for
+    factors, which must not overshoot."""
+    fine = F.interpolate(coarse, scale_factor=4, mode="bilinear", align_corners=False)
+    return fine[..., 4 * margin : -4 * margin, 4 * margin : -4 * margin]
+
+
+def ramp(values: Tensor, low: float, high: float) -> Tensor:
+    """From 0 at ``low`` and below to 1 at ``high`` and above."""
+    return ((values - low) / (high - low)).clamp(0, 1)
+
+
 RECIPE = 9
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
@@ -47,8 +59,8 @@ is kept of what is white."""
 def colour_share(light: Tensor) -> Tensor:
     """Share [B, 1, H, W] of a residual's colour that is kept over what has the ``light`` [B, 3, H, W], above 0 (black)."""
     mean = light.mean(1, keepdim=True)
-    share = COLOUR_SHARE + (1 - COLOUR_SHARE) * ((saturation(light, mean) - _GREY) / (_COLOURED - _GREY)).clamp(0, 1)
-    return share * (1 - (1 - _SNOW) * ((mean - _LIGHT) / (2 - _LIGHT)).clamp(0, 1))
+    share = COLOUR_SHARE + (1 - COLOUR_SHARE) * ramp(saturation(light, mean), _GREY, _COLOURED)
+    return share * (1 - (1 - _SNOW) * ramp(mean, _LIGHT, 2))
 
 
 def saturation(light: Tensor, mean: Tensor) -> Tensor:

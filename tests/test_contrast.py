@@ -32,6 +32,7 @@ from model.training.calibrate import CHAIN_GAIN, LEAST, MOST, Energies, calibrat
 from model.training.energy import Run
 from model.training.imagery import load_pictures
 from model.training.sites import Sites
+from model.training.sketches import Sketches
 from model.weights import AMPLITUDES, DEFAULT_WEIGHTS, load_weights
 from tests.test_training import write_imagery
 
@@ -144,7 +145,7 @@ class FaintWoods(Run):
         generator: torch.Generator,
         amplitudes: Amplitudes | None = None,
         distrust: Tensor | float = 1.0,
-        sites: Sites | None = None,
+        sites: Sites | Sketches | None = None,
     ) -> Tensor:
         upper = F.interpolate(parent, scale_factor=4, mode="nearest")
         noise = torch.randn(upper[:, :1].shape, generator=generator)

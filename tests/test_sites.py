@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from model.parcels import parcels
 from model.stage import to_unit
+from model.survey import survey
 from model.training.sites import Sites
 from tests.test_parcels import PLAIN
 
@@ -33,8 +33,8 @@ def test_a_stage_and_the_one_below_draw_the_same_fields() -> None:
     parent = to_unit(torch.tensor(PLAIN, dtype=torch.uint8)[None, :, None, None].expand(3, -1, 32, 32))
     noise = torch.zeros(3, 3, 128, 128)
     laid = sites.lay(noise, parent)
-    found = parcels([5], [14], np.arange(512, 640)[None], np.arange(1024, 1152)[None])[0]
-    assert torch.allclose(laid[0], 0.6 * found[3] * found[:3])
+    found = survey([5], [14], np.arange(512, 640)[None], np.arange(1024, 1152)[None])[0]
+    assert torch.allclose(laid[0], (0.6 * found[3] + 0.7 * found[4]) * found[:3])
     assert not torch.equal(laid[1], laid[0]) and not laid[2].any()
     above = sites.above(1).lay(noise, parent)[0]
     # A quarter of the side, and 0.75 of the noise instead of 0.6.

@@ -33,6 +33,7 @@ from model.training.critic import Adversary
 from model.training.loss import fade, normal
 from model.training.scores import Statistics, direction_score, energy_score, evenness_score, statistics, statistics_score
 from model.training.sites import Sites
+from model.training.sketches import Sketches
 from model.weights import Weights
 
 MARGIN = 16
@@ -57,6 +58,8 @@ REACH_EVERY = 16
 LEVELS = (0.4, 2.0)
 """Range of factors by which the noise that parents carry is less or more than it is when served: what serves best can then be
 chosen afterwards."""
+SKETCHED = 0.7
+"""Share of the batches of real crops whose noise takes in sketches of them; that of the others has parcels at random."""
 
 
 def energy_loss(
@@ -89,7 +92,8 @@ def energy_loss(
     distrust = torch.rand(batch, 1, 1, 1, generator=generator, device=draw) * (most - least) + least
     distrust = distrust.exp().repeat(2, 1, 1, 1).to(child.device)
 
-    sites = Sites.draw(twice, generator)
+    sketched = torch.rand((), generator=generator, device=draw).item() < SKETCHED
+    sites = Sketches.draw(child, generator) if sketched else Sites.draw(twice, generator)
     if generations == 0:
         faded = torch.rand((), generator=generator, device=draw).item() < 0.5
         low = rounded(fade(parent, generator) if faded else parent).repeat(2, 1, 1, 1)
@@ -183,7 +187,7 @@ class Inputs:
         log2_gsd: Tensor,
         generator: torch.Generator,
         distrust: Tensor | float = 1.0,
-        sites: Sites | None = None,
+        sites: Sites | Sketches | None = None,
     ) -> Inputs:
         """As `model.engine` does, but with padded borders; ``distrust`` [B, 1, 1, 1]: times the noise in parents; ``sites``:
         where the children lie (default: at random)."""
@@ -241,7 +245,7 @@ class Run:
         generator: torch.Generator,
         amplitudes: Amplitudes | None = None,
         distrust: Tensor | float = 1.0,
-        sites: Sites | None = None,
+        sites: Sites | Sketches | None = None,
     ) -> Tensor:
         """As `model.engine` runs it, but with gradients and padded borders: parents [B, 3, h, w] -> [B, 3, 4h, 4w]."""
         inputs = Inputs.draw(parent, log2_gsd.float(), generator, distrust, sites)
@@ -255,7 +259,7 @@ class Run:
         generator: torch.Generator,
         amplitudes: Amplitudes | None = None,
         distrust: Tensor | float = 1.0,
-        sites: Sites | None = None,
+        sites: Sites | Sketches | None = None,
     ) -> Iterator[Tensor]:
         """What each of ``depth`` stages makes below ``image`` [B, 3, h, w], rounded as it is kept between them; ``log2_gsd``
         [B] is the last one's resolution, and ``sites`` are where it lies (default: at random)."""

@@ -1,0 +1,249 @@
+"""The land register: what lies where on farmed land, endless, fixed to the world and the same at every zoom.
+
+Complete, for whoever wants to read it elsewhere. Lengths are pixels of zoom 20. All comes of the hash of `model.noise`, in
+integers and in floats rounded as IEEE 754 says, so that every device has the same register to the bit:
+
+    bends       how far the land is bent along each axis: smooth fields (`_smooth`)
+    region      rows of `REGION` px, each shifted by its own hash; its hash chooses a direction, the size of parcels and
+                whether they are bent
+    strip       across the direction: intervals with jittered ends (`_interval`)
+    parcel      along it: intervals twice as long, of its own in each strip
+    road        where every fourth strip begins, and across them; light, and a pixel wide at least
+    rows        along a parcel, where pixels are fine enough to show them
+    town        parcels near the middle of some squares of `TOWN` px, and a few elsewhere: lots with houses, and streets
+    river       where another smooth field is 0; dark, with woods beside it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.grid import MAX_ZOOM
+from model.noise import Indices, absorb_, noise_key, signed
+
+STREAM = 2
+"""Stream of `model.noise`: the register is one for all zooms and takes its key from this one."""
+SIZE = 32 * 64
+"""Depth of a middling strip, 305 m at the equator."""
+REGION = 101_377
+"""Side of a region, 15 km: of no multiple that a tile's side is, for borders of regions that often lay on those of tiles would
+show as seams."""
+DIRECTIONS = ((4, 0), (4, 0), (4, 1), (3, 1), (4, 2), (3, 2), (3, 3), (2, 3), (2, 4), (1, 3), (1, 4))
+"""(x, y) of what parcels run along; northwards or eastwards more often, as surveyors do."""
+BENDS = ((14, 1400.0), (12, 220.0))
+"""Of smooth fields that the land is bent by: log2 of the side of their cells, 2.4 and 0.6 km, and how far that is at most."""
+STRAIGHT = 6
+"""Of 16 regions so many are not bent."""
+CROSSINGS = 6
+"""Depths of strips between roads across them."""
+ROAD = 72
+"""Width of a road, 11 m at the equator."""
+_ROADSIDE = 4
+"""Times its width that a road is seen by, with its verges: where that is less than a pixel it is fainter."""
+ROWS, FINE_ROWS = 192, 24
+"""Distances between tracks and between rows of plants, 29 m and 3.6 m at the equator."""
+_TRACK, _ROW = 0.6, 0.35
+"""How dark tracks are, and how light or dark rows, in standard deviations."""
+TOWN = 1 << 16
+"""Side of squares, 9.8 km, of which `_SETTLED` in 256 have a town: at most a quarter of it in radius, and of parcels that are
+the fewer the further out they lie."""
+_SETTLED, _HAMLETS = 160, 8
+"""And of 256 parcels anywhere so many are built up."""
+LOT, STREET, CROSS_STREETS = 160, 56, 1600
+"""Widths of a lot and of a street, 24 m and 8 m at the equator, and the distance between streets across others."""
+_ROOF, _GARDEN, _STREET, _VARIED = 0.9, 0.4, 0.7, 0.3
+"""How light or dark roofs are, how dark gardens and how light streets; and by how much of a parcel's value they vary."""
+RIVERS = ((17, 1.0), (15, 0.2), (13, 0.04))
+"""Of the smooth fields whose sum is 0 along rivers: log2 of the side of their cells, 20, 5 and 1.2 km, and their weights."""
+RIVER, _BANKS = 280.0, 2.5
+"""Half the width of a river, 42 m at the equator, and times that of its woods."""
+_WATER = (-1.3, -1.0, -0.8)
+"""Values of a river, by channel: dark, and bluish."""
+CULTIVATED = 0.8
+"""Share of the parcels that are fields; the others have noise like all other land."""
+WIDEST = 1.3
+"""Largest value of a parcel, in standard deviations: far ones are like no noise that the network knows."""
+_JITTER = 180
+"""Of 256, of intervals."""
+_TINTED = 0.35
+"""Of a parcel's value, what each channel has for itself."""
+
+
+def survey(
+    seeds: Sequence[int], zooms: Sequence[int], rows: Indices, cols: Indices, device: torch.device | str = "cpu"
+) -> Tensor:
+    """The registers of ``seeds`` [B] at the pixels ``rows`` [B, h] x ``cols`` [B, w] of ``zooms`` [B], float32 [B, 5, h, w]:
+    values for three channels, about 0, in standard deviations; whether they are of fields, roads or rivers, 1 or 0; and
+    whether of what is built up. Where they are of neither the register says nothing."""
+    scales = [1 << (MAX_ZOOM - zoom) for zoom in zooms]
+    keys = [signed(noise_key(seed, MAX_ZOOM, STREAM)) for seed in seeds]
+    places = [[line * scale + scale // 2 for line in lines] for *lines, scale in zip(rows, cols, scales, strict=True)]
+    fields = [_fields(y, x, key, device) for (y, x), key in zip(places, keys, strict=True)]
+    down, right, from_river = (torch.stack(values) for values in zip(*fields, strict=True))
+    y, x = (torch.as_tensor(np.stack(lines), device=device) for lines in zip(*places, strict=True))
+    y, x = y[..., None], x[:, None]
+    scale, key = (torch.tensor(values, device=device)[:, None, None] for values in (scales, keys))
+
+    row = absorb_(_floor(y + down, REGION), key)
+    region = absorb_(_floor(x + right + _below(row, REGION), REGION), row)
+    straight = _bits(region, 40, 15) < STRAIGHT
+    y, x = (torch.where(straight, place, place + bends) for place, bends in ((y, down), (x, right)))
+    along, across, length = _directions(device)[:, _below(_bits(region, 8, 0xFFFF), len(DIRECTIONS))]
+    depth = _bits(region, 24, 0xFF).add_(180).mul_(length).bitwise_right_shift_(8)
+    u, v = along * x + across * y, along * y - across * x
+    strip, beside = _interval(v, depth, region)
+    start = strip * depth
+    absorb_(strip, region)
+    _, beyond = _interval(u, CROSSINGS * depth, region)
+    width = torch.cat([_part(length[index : index + 1], max(ROAD, scale)) for index, scale in enumerate(scales)])
+    road = ((beside >= 0) & (beside < width) & (_bits(strip, 56, 3) == 0)) | ((beyond >= 0) & (beyond < width))
+    shift = _below(strip, 2 * depth)
+    parcel, _ = _interval(u + shift, 2 * depth, strip)
+    end = parcel * 2 * depth - shift
+    absorb_(parcel, strip)
+
+    light = _value(parcel, 0) + _rows(v, length, scale, parcel)
+    square = along * along + across * across
+    left, top = _floor(along * end - across * start, square), _floor(across * end + along * start, square)
+    built = _built(left, top, key, parcel)
+    if built.device.type != "cpu" or built.any():
+        light = torch.where(built, _lots(u, v, length, parcel), light)
+    values = torch.stack([light + _TINTED * _value(parcel, 12 * channel) for channel in (1, 2, 3)], 1)
+    shown = road * (_ROADSIDE * ROAD / scale).clamp(max=1)
+    values = values + shown[:, None] * (WIDEST - values)
+    river, bank = from_river < RIVER, from_river < _BANKS * RIVER
+    water = torch.tensor(_WATER, device=device)[:, None, None] * (2 * RIVER / scale[:, None]).clamp(max=1)
+    values = torch.where(river[:, None], water, values)
+    field = ((_bits(parcel, 48, 0xFFFF) < CULTIVATED * 0x10000) | road) & ~built & ~bank
+    return torch.cat([values, torch.stack([field | river, built & ~bank], 1)], 1)
+
+
+def _fields(y: Indices, x: Indices, key: int, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
+    """At the rows ``y`` [h] and columns ``x`` [w]: how far the land is bent down and to the right, int64 [h, w], and about how
+    far it is to the nearest river, float32 [h, w]."""
+    down, right = (_sum(BENDS, y, x, key, shift, device)[0] for shift in (0, 16))
+    river, fall, slope = _sum(RIVERS, y, x, key, 32, device, slopes=True)
+    steep = fall.square_().add_(slope.square_()).add_(1e-18).sqrt_()
+    return down.floor_().long(), right.floor_().long(), river.abs_().div_(steep)
+
+
+def _sum(
+    octaves: Sequence[tuple[int, float]],
+    y: Indices,
+    x: Indices,
+    key: int,
+    shift: int,
+    device: torch.device | str,
+    slopes: bool = False,
+) -> list[Tensor]:
+    """Of smooth fields with cells of 2^cell px, each within +-its weight, the sum, and with ``slopes`` its slopes downwards and
+    to the right, float32 [h, w]: value noise, from the hashes at the corners of cells, with u = 3 t^2 - 2 t^3 between them."""
+    sums = [torch.zeros(len(y), len(x), device=device) for _ in range(3 if slopes else 1)]
+    for cell, weight in octaves:
+        (top, at_y, t_y), (left, at_x, t_x) = (_corners(places, cell) for places in (y, x))
+        around = (left & (1 << MAX_ZOOM + 8 - cell) - 1).expand(len(top), -1).clone()
+        bits = absorb_(around, absorb_(top, key ^ cell)[:, None])
+        corners = weight * (_bits(bits, shift, 0xFFFF).double() / 32767.5 - 1)
+        (u_y, s_y), (u_x, s_x) = ((t * t * (3 - 2 * t), 6 * t * (1 - t) / (1 << cell)) for t in (t_y[:, None], t_x))
+        steps = corners[:, at_x + 1] - corners[:, at_x]
+        u_y, s_y, at_y = u_y.float().to(device), s_y.float().to(device), at_y.to(device)
+        lines = (corners[:, at_x] + steps * u_x).float().to(device)
+        drops = (lines[1:] - lines[:-1])[at_y]
+        sums[0].add_(lines[at_y]).add_(drops * u_y)
+        if slopes:
+            turns = (steps * s_x).float().to(device)
+            sums[1].add_(drops.mul_(s_y))
+            sums[2].add_(turns[at_y]).add_((turns[1:] - turns[:-1])[at_y].mul_(u_y))
+    return sums
+
+
+def _corners(places: Indices, cell: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The corners of all cells of 2^``cell`` px that hold ``places`` [n], in pairs, and of each place which is its first one
+    and how far it is from there, 0 to 1."""
+    cells, which = np.unique(places >> cell, return_inverse=True)
+    pairs = np.stack([cells, cells + 1], 1).ravel()
+    into = (places & (1 << cell) - 1) / (1 << cell)
+    return torch.from_numpy(pairs), torch.from_numpy(2 * which), torch.from_numpy(into)
+
+
+def _rows(v: Tensor, length: Tensor, scale: Tensor, parcel: Tensor) -> Tensor | float:
+    """What tracks, dark and an eighth of their distance wide, and rows of plants add to the values of half of all fields."""
+    added: Tensor | float = 0.0
+    for distance, lines, dark, light, bit in (ROWS, 8, -_TRACK, 0.0, 44), (FINE_ROWS, 2, -_ROW, _ROW, 45):
+        shown = scale <= distance // 5
+        if shown.any():
+            across = _part(length, distance)
+            drawn = torch.where(v.remainder(across) * lines < across, dark, light)
+            added = added + drawn * ((_bits(parcel, bit, 1) == 0) & shown)
+    return added
+
+
+def _built(x: Tensor, y: Tensor, key: Tensor, parcel: Tensor) -> Tensor:
+    """Whether ``parcel``, of which (x, y) is a corner, is built up."""
+    bits = TOWN.bit_length() - 1
+    cell = absorb_(torch.bitwise_right_shift(x, bits), absorb_(torch.bitwise_right_shift(y, bits), key))
+    dx, dy = ((a & TOWN - 1) - TOWN // 4 - _below(_bits(cell, shift, 0xFFFF), TOWN // 2) for a, shift in ((x, 0), (y, 16)))
+    radius = TOWN // 16 + _below(_bits(cell, 32, 0xFFFF), TOWN * 3 // 16)
+    near = (dx * dx + dy * dy) * 256 < radius * radius * _bits(parcel, 36, 0xFF).add_(64)
+    return (near & (_bits(cell, 48, 0xFF) < _SETTLED)) | (_bits(parcel, 28, 0xFF) < _HAMLETS)
+
+
+def _lots(u: Tensor, v: Tensor, length: Tensor, parcel: Tensor) -> Tensor:
+    """Values where it is built up: gardens are dark, houses light or dark, streets, along every second row of lots, light."""
+    lot, street, apart = (_part(length, size) for size in (LOT, STREET, CROSS_STREETS))
+    row, behind = _interval(v, 2 * lot, parcel)
+    first = (row & 1) == 0
+    absorb_(row, parcel)
+    house, beside = _interval(u, lot, row)
+    absorb_(house, row)
+    _, across = _interval(u, apart, parcel)
+    inside = (4 * behind > 3 * lot) & (2 * behind < 3 * lot) & (6 * beside > lot) & (4 * beside < 3 * lot)
+    roof = torch.where(_bits(house, 20, 3) > 0, _ROOF, -_ROOF) + _VARIED * _value(house, 0)
+    light = torch.where(inside, roof, _VARIED * _value(house, 24) - _GARDEN)
+    streets = ((behind >= 0) & (behind < street) & first) | ((across >= 0) & (across < street))
+    return torch.where(streets, _STREET, light)
+
+
+def _interval(place: Tensor, length: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+    """Which interval of a line holds ``place``: they begin up to `_JITTER` / 256 of their ``length`` after its multiples. And
+    how far ``place`` is from the beginning of one that begins near it: below 0 before it."""
+    index = _floor(place, length)
+    begins = _bits(absorb_(index.clone(), key), 0, 0xFFFF).mul_(length).mul_(_JITTER).bitwise_right_shift_(24)
+    into = (place - begins).sub_(index * length)
+    return index.add_(torch.bitwise_right_shift(into, 63)), into  # less 1 where it is negative
+
+
+def _below(bits: Tensor, limit: Tensor | int) -> Tensor:
+    """Of hashes, numbers from 0 to ``limit``."""
+    return _bits(bits, 0, 0xFFFF).mul_(limit).bitwise_right_shift_(16)
+
+
+def _bits(bits: Tensor, shift: int, mask: int) -> Tensor:
+    return torch.bitwise_right_shift(bits, shift).bitwise_and_(mask)
+
+
+def _part(length: Tensor, size: int) -> Tensor:
+    """``size`` px along a direction, of which `SIZE` px are ``length``."""
+    return torch.bitwise_right_shift(length * size, SIZE.bit_length() - 1)
+
+
+def _value(bits: Tensor, shift: int) -> Tensor:
+    return _bits(bits, shift, 0xFFF).float().sub_(2047.5).mul_(WIDEST / 2047.5)
+
+
+def _floor(place: Tensor, length: Tensor | int) -> Tensor:
+    return torch.div(place, length, rounding_mode="floor")
+
+
+@cache
+def _directions(device: torch.device | str) -> Tensor:
+    """Directions and the depth of a strip along them, int64 [3, D]."""
+    with torch.inference_mode(False):  # kept: must not become an inference tensor
+        x, y = torch.tensor(DIRECTIONS).T
+        length = ((x * x + y * y).double().sqrt() * SIZE).long()
+        return torch.stack([x, y, length]).to(device)

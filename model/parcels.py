@@ -11,7 +11,7 @@ endless land register (`model.survey`), fixed to the world like all noise and th
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,20 +23,22 @@ from torch import Tensor
 from model.grid import EARTH_CIRCUMFERENCE, MAX_ZOOM, ground_resolution, world_size
 from model.noise import Indices
 from model.stage import enlarge_smoothly, ramp
-from model.survey import survey
+from model.survey import rivers, survey
 
 RECIPE = 2
 """Goes up when anything below or in `model.survey` changes what is generated; part of a planet's identity."""
 
-ZOOM_KNOTS, SHARES = (8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0), (0.0, 0.7, 0.75, 0.6, 0.4, 0.25, 0.1)
+ZOOM_KNOTS, SHARES = (8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0), (0.0, 0.75, 0.85, 0.8, 0.65, 0.4, 0.2)
 """Share of the noise, as an amplitude, that is a parcel's, by zoom; none beyond. At depth only edges are left to be made."""
-BUILT_SHARES = (0.0, 0.7, 0.75, 0.7, 0.6, 0.5, 0.4)
+BUILT_SHARES = (0.0, 0.75, 0.85, 0.9, 0.9, 0.85, 0.7)
 """That where it is built up: there is always more to be made."""
 _AT_45 = math.log2(EARTH_CIRCUMFERENCE / 256 * math.cos(math.pi / 4))
 _COLD, _MILD = 0.42, 0.5
 """Cosines of the latitudes, 65 and 60 degrees, beyond which nothing is farmed, and up to which all may be."""
 _DARK, _LIGHT = (50.0, 64.0), (150.0, 180.0)
 """Grey levels between which land becomes light enough for fields, and too light: woods and sand."""
+_NIGHT = (12.0, 20.0)
+"""And for rivers: the darkest woods."""
 _GREEN = (0.05, 0.11)
 """By how much green exceeds red, and blue lacks of the mean, together, as shares of the mean, for land to be farmed: rock,
 snow, water, desert and steppe have less."""
@@ -57,10 +59,10 @@ class Register:
 
     @staticmethod
     def of_planet(zoom: int, rows: NDArray[np.int64]) -> Register | None:
-        """At the ``rows`` [h] of a planet's ``zoom``: none where it is too cold, or at zooms that have no parcels."""
+        """At the ``rows`` [h] of a planet's ``zoom``: none at zooms that have no parcels."""
         cosine = ground_resolution(zoom, rows) * world_size(zoom) / EARTH_CIRCUMFERENCE
         mild = np.clip((cosine - _COLD) / (_MILD - _COLD), 0, 1)
-        return Register(zoom, mild.astype(np.float32)) if any(shares_at(zoom)) and mild.any() else None
+        return Register(zoom, mild.astype(np.float32)) if any(shares_at(zoom)) else None
 
     @staticmethod
     def of_picture(zoom: int) -> Register | None:
@@ -82,12 +84,17 @@ def shares_at(zoom: int) -> tuple[float, float]:
 def farmed(wide: Tensor) -> Tensor:
     """How far land is farmed, 0 to 1, by the colour of parents [B, 3, h + 2 m, w + 2 m] on [-1, 1], m = `FARMED_MARGIN`: for
     their children, [B, 1, 4h, 4w]."""
+    return land_use(wide)[:, :1]
+
+
+def land_use(wide: Tensor) -> Tensor:
+    """How far land is `farmed`, and how far it is land that may have rivers, 0 to 1, likewise: [B, 2, 4h, 4w]."""
     colours = (F.avg_pool2d(wide, 2 * REACH + 1, stride=1) + 1) * 127.5
     mean = colours.mean(1, keepdim=True).clamp(min=1)
     red, green, blue = colours.chunk(3, 1)
-    bright = ramp(mean, *_DARK) * ramp(-mean, -_LIGHT[1], -_LIGHT[0])
-    coloured = ramp((green - red + mean - blue) / mean, *_GREEN) * ramp((red - blue) / mean, *_WARM)
-    return enlarge_smoothly(bright * coloured, SMOOTH_MARGIN)
+    warm, dim = ramp((red - blue) / mean, *_WARM), ramp(-mean, -_LIGHT[1], -_LIGHT[0])
+    crops = dim * ramp(mean, *_DARK) * ramp((green - red + mean - blue) / mean, *_GREEN) * warm
+    return enlarge_smoothly(torch.cat([crops, dim * warm * ramp(mean, *_NIGHT)], 1), SMOOTH_MARGIN)
 
 
 Site = tuple[int, Register | None, Indices, Indices]
@@ -99,17 +106,28 @@ def lay(noise: Tensor, parents: Tensor, sites: Sequence[Site]) -> Tensor:
     registers = {index: register for index, (_, register, _, _) in enumerate(sites) if register is not None}
     if not registers:
         return noise
-    share = farmed(parents)
-    if noise.device.type == "cpu":  # on a GPU to ask takes longer than to do
-        registers = {index: register for index, register in registers.items() if share[index].any()}
-    if not registers:
-        return noise
-    seeds, _, rows, cols = zip(*(sites[index] for index in registers), strict=True)
-    zooms = [register.zoom for register in registers.values()]
-    found = survey(seeds, zooms, np.stack(rows), np.stack(cols), noise.device)
+    use, mild = land_use(parents), torch.zeros_like(noise[:, :1, :, :1])
+    for index, register in registers.items():
+        mild[index] = torch.from_numpy(register.mild).to(noise.device)[:, None]
+    use[:, :1] *= mild
     values, shares = torch.zeros_like(noise), torch.zeros_like(noise[:, :1])
-    for one, (index, register) in zip(found, registers.items(), strict=True):
-        fields, built = shares_at(register.zoom)
-        mild = torch.from_numpy(register.mild).to(noise.device)[:, None]
-        values[index], shares[index] = one[:3], share[index] * mild * (fields * one[3] + built * one[4])
+    for index, found in _found(survey, sites, use[:, 0], registers):
+        fields, built = shares_at(registers[index].zoom)
+        values[index], shares[index] = found[:3], use[index, :1] * (fields * found[3:4] + built * found[4:])
+    for index, found in _found(rivers, sites, use[:, 1], registers):
+        there, share = found[3:4] > 0, use[index, 1:] * shares_at(registers[index].zoom)[0]
+        values[index] = torch.where(there, found[:3], values[index])
+        shares[index] = torch.where(there, share, shares[index] * (1 - found[4:] * (share > 0)))
     return (1 - shares.square()).sqrt() * noise + shares * values
+
+
+def _found(
+    what: Callable[..., Tensor], sites: Sequence[Site], use: Tensor, registers: Iterable[int]
+) -> Iterator[tuple[int, Tensor]]:
+    """Of the pictures ``registers`` whose ``use`` [B, 4h, 4w] lets them have it, what `survey` or `rivers` finds."""
+    # On a GPU to ask takes longer than to do.
+    which = [index for index in registers if use.device.type != "cpu" or use[index].any()]
+    if which:
+        seeds, told, rows, cols = zip(*(sites[index] for index in which), strict=True)
+        zooms = [register.zoom for register in told if register is not None]
+        yield from zip(which, what(seeds, zooms, np.stack(rows), np.stack(cols), use.device), strict=True)

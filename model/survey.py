@@ -16,7 +16,7 @@ integers and in floats rounded as IEEE 754 says, so that every device has the sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 
 import numpy as np
@@ -56,13 +56,13 @@ _SETTLED, _HAMLETS = 160, 8
 """And of 256 parcels anywhere so many are built up."""
 LOT, STREET, CROSS_STREETS = 160, 56, 1600
 """Widths of a lot and of a street, 24 m and 8 m at the equator, and the distance between streets across others."""
-_ROOF, _GARDEN, _STREET, _VARIED = 0.9, 0.4, 0.7, 0.3
+_ROOF, _GARDEN, _STREET, _VARIED = 1.3, 0.8, 1.2, 0.3
 """How light or dark roofs are, how dark gardens and how light streets; and by how much of a parcel's value they vary."""
 RIVERS = ((17, 1.0), (15, 0.2), (13, 0.04))
 """Of the smooth fields whose sum is 0 along rivers: log2 of the side of their cells, 20, 5 and 1.2 km, and their weights."""
-RIVER, _BANKS = 280.0, 2.5
-"""Half the width of a river, 42 m at the equator, and times that of its woods."""
-_WATER = (-1.3, -1.0, -0.8)
+RIVER, _BANKS = 440.0, 2.0
+"""Half the width of a river, 66 m at the equator, and times that of its woods."""
+_WATER = (-1.7, -1.4, -1.2)
 """Values of a river, by channel: dark, and bluish."""
 CULTIVATED = 0.8
 """Share of the parcels that are fields; the others have noise like all other land."""
@@ -77,14 +77,12 @@ _TINTED = 0.35
 def survey(
     seeds: Sequence[int], zooms: Sequence[int], rows: Indices, cols: Indices, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """The registers of ``seeds`` [B] at the pixels ``rows`` [B, h] x ``cols`` [B, w] of ``zooms`` [B], float32 [B, 5, h, w]:
-    values for three channels, about 0, in standard deviations; whether they are of fields, roads or rivers, 1 or 0; and
-    whether of what is built up. Where they are of neither the register says nothing."""
-    scales = [1 << (MAX_ZOOM - zoom) for zoom in zooms]
-    keys = [signed(noise_key(seed, MAX_ZOOM, STREAM)) for seed in seeds]
-    places = [[line * scale + scale // 2 for line in lines] for *lines, scale in zip(rows, cols, scales, strict=True)]
-    fields = [_fields(y, x, key, device) for (y, x), key in zip(places, keys, strict=True)]
-    down, right, from_river = (torch.stack(values) for values in zip(*fields, strict=True))
+    """The registers of ``seeds`` [B] at the pixels ``rows`` [B, h] x ``cols`` [B, w] of ``zooms`` [B], without their rivers,
+    float32 [B, 5, h, w]: values for three channels, about 0, in standard deviations; whether they are of fields or roads, 1 or
+    0; and whether of what is built up. Where they are of neither the register says nothing."""
+    keys, places, scales = zip(*_places(seeds, zooms, rows, cols), strict=True)
+    bends = [[_sum(BENDS, y, x, key, shift, device)[0] for (y, x), key in zip(places, keys, strict=True)] for shift in (0, 16)]
+    down, right = (torch.stack(bend).floor_().long() for bend in bends)
     y, x = (torch.as_tensor(np.stack(lines), device=device) for lines in zip(*places, strict=True))
     y, x = y[..., None], x[:, None]
     scale, key = (torch.tensor(values, device=device)[:, None, None] for values in (scales, keys))
@@ -116,20 +114,35 @@ def survey(
     values = torch.stack([light + _TINTED * _value(parcel, 12 * channel) for channel in (1, 2, 3)], 1)
     shown = road * (_ROADSIDE * ROAD / scale).clamp(max=1)
     values = values + shown[:, None] * (WIDEST - values)
-    river, bank = from_river < RIVER, from_river < _BANKS * RIVER
-    water = torch.tensor(_WATER, device=device)[:, None, None] * (2 * RIVER / scale[:, None]).clamp(max=1)
-    values = torch.where(river[:, None], water, values)
-    field = ((_bits(parcel, 48, 0xFFFF) < CULTIVATED * 0x10000) | road) & ~built & ~bank
-    return torch.cat([values, torch.stack([field | river, built & ~bank], 1)], 1)
+    field = ((_bits(parcel, 48, 0xFFFF) < CULTIVATED * 0x10000) | road) & ~built
+    return torch.cat([values, torch.stack([field, built], 1)], 1)
 
 
-def _fields(y: Indices, x: Indices, key: int, device: torch.device | str) -> tuple[Tensor, Tensor, Tensor]:
-    """At the rows ``y`` [h] and columns ``x`` [w]: how far the land is bent down and to the right, int64 [h, w], and about how
-    far it is to the nearest river, float32 [h, w]."""
-    down, right = (_sum(BENDS, y, x, key, shift, device)[0] for shift in (0, 16))
-    river, fall, slope = _sum(RIVERS, y, x, key, 32, device, slopes=True)
-    steep = fall.square_().add_(slope.square_()).add_(1e-18).sqrt_()
-    return down.floor_().long(), right.floor_().long(), river.abs_().div_(steep)
+def rivers(
+    seeds: Sequence[int], zooms: Sequence[int], rows: Indices, cols: Indices, device: torch.device | str = "cpu"
+) -> Tensor:
+    """The rivers of these registers, float32 [B, 5, h, w]: values for three channels; whether they are of a river, 1 or 0; and
+    whether it is there or on its banks."""
+    found = []
+    for key, (y, x), scale in _places(seeds, zooms, rows, cols):
+        value, fall, slope = _sum(RIVERS, y, x, key, 32, device, slopes=True)
+        steep = fall.square_().add_(slope.square_()).add_(1e-18).sqrt_()
+        distance = value.abs_().div_(steep)
+        half = max(RIVER, 0.6 * scale)  # a pixel at least, and fainter where that is more than there is
+        water = torch.tensor(_WATER, device=device)[:, None, None] * (RIVER / half)
+        there = torch.stack([(distance < width).float() for width in (half, _BANKS * half)])
+        found.append(torch.cat([water.expand(-1, *distance.shape), there]))
+    return torch.stack(found)
+
+
+def _places(
+    seeds: Sequence[int], zooms: Sequence[int], rows: Indices, cols: Indices
+) -> Iterator[tuple[int, tuple[Indices, Indices], int]]:
+    """For each picture the key of its register, its pixels' middles in pixels of zoom 20, and how many of those are one."""
+    for seed, zoom, *lines in zip(seeds, zooms, rows, cols, strict=True):
+        scale = 1 << (MAX_ZOOM - zoom)
+        y, x = (line * scale + scale // 2 for line in lines)
+        yield signed(noise_key(seed, MAX_ZOOM, STREAM)), (y, x), scale
 
 
 def _sum(

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from model.grid import lonlat_to_pixel
-from model.parcels import FARMED_MARGIN, Register, farmed, lay, zoom_near
+from model.parcels import FARMED_MARGIN, Register, farmed, lay, shares_at, zoom_near
 from model.stage import to_unit
-from model.survey import survey
+from model.survey import rivers, survey
 
 PLAIN = (83, 93, 65)  # Iowa's in the base picture
 
@@ -61,7 +61,9 @@ def test_noise_is_laid_out_where_land_is_farmed_and_nowhere_else() -> None:
     laid = lay(noise, parents(PLAIN, (45, 98, 163), PLAIN), [site, site, (3, None, rows, rows)])
     assert torch.equal(laid[1:], noise[1:])
     found = survey([3], [14], rows[None], rows[None])[0]
-    share = 0.6 * found[3] + 0.7 * found[4]
+    fields, built = shares_at(14)
+    share = fields * found[3] + built * found[4]
+    assert not rivers([3], [14], rows[None], rows[None])[0, 4].any()
     assert torch.allclose(laid[0], (1 - share**2).sqrt() * noise[0] + share * found[:3], atol=1e-6)
     assert not torch.equal(laid[0], noise[0])
     assert lay(noise, parents(PLAIN, PLAIN, PLAIN), [(3, None, rows, rows)] * 3) is noise

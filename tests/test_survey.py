@@ -7,15 +7,21 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from model.grid import world_size
-from model.survey import RIVER, _fields, survey
+from model.survey import rivers, survey
 
 
 def at(zoom: int, row: int, col: int, side: int = 128, seed: int = 3) -> Tensor:
     """The register of one window, [5, side, side]."""
     return survey([seed], [zoom], np.arange(row, row + side)[None], np.arange(col, col + side)[None])[0]
+
+
+def rivers_at(zoom: int, row: int, col: int, side: int = 128, seed: int = 3) -> Tensor:
+    """The rivers of one window, [5, side, side]."""
+    return rivers([seed], [zoom], np.arange(row, row + side)[None], np.arange(col, col + side)[None])[0]
 
 
 def test_a_field_is_where_it_was_at_every_zoom() -> None:
@@ -45,20 +51,22 @@ def test_the_register_is_the_one_of_its_recipe() -> None:
     digest = hashlib.sha256()
     for zoom in (10, 14, 18):
         digest.update(at(zoom, 90 << zoom, 135 << zoom).numpy().tobytes())
-    assert digest.hexdigest()[:16] == "b6341bf2b7e514c0"
+        digest.update(rivers_at(zoom, 90 << zoom, 135 << zoom).numpy().tobytes())
+    assert digest.hexdigest()[:16] == "b38b3055553e6528"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_has_the_same_register_to_the_bit() -> None:
     rows = np.arange(90 << 14, (90 << 14) + 256)[None]
-    assert torch.equal(survey([3], [14], rows, rows, "cuda").cpu(), survey([3], [14], rows, rows))
+    for found in (survey, rivers):
+        assert torch.equal(found([3], [14], rows, rows, "cuda").cpu(), found([3], [14], rows, rows))
 
 
 def test_fields_are_of_some_size_and_of_all_values() -> None:
     found = at(12, 90 << 12, 135 << 12, 1024)
     values, field = found[:3], found[3] == 1
     assert 0.6 < field.float().mean() < 0.85
-    assert values.abs().max() < 1.9 and values.mean().abs() < 0.15 and 0.5 < values.std() < 1.1
+    assert values.abs().max() < 2.2 and values.mean().abs() < 0.15 and 0.5 < values.std() < 1.1
     edges = (values[0, :, 1:] != values[0, :, :-1])[field[:, 1:] & field[:, :-1]].float().mean().item()
     assert 0.03 < edges < 0.2  # a field is some 5 to 30 px wide
 
@@ -86,23 +94,30 @@ def test_fields_have_rows_where_pixels_can_show_them() -> None:
     assert changes(16) > 2 * changes(14) and changes(18) > 2 * changes(17)
 
 
-def test_rivers_are_lines_of_one_width_that_do_not_end() -> None:
-    zoom = 10
-    rows = np.arange(90 << zoom, (90 << zoom) + 1024)
-    cols = rows * 3 // 2
-    scale = 1 << 20 - zoom
-    _, _, distance = _fields(rows * scale, cols * scale, 5, "cpu")
-    near = distance < 3 * RIVER
-    assert 0.005 < near.float().mean() < 0.1
-    # Where it is crossed it is crossed by a change of sign, which an end would not have: none of its pixels is alone.
-    alone = near & (torch.nn.functional.max_pool2d(near[None].float(), 3, 1, 1)[0] > 0)
-    assert alone.sum() == near.sum()
+def test_rivers_go_on_from_window_to_window_at_every_zoom() -> None:
+    found = rivers_at(10, 90 << 10, 135 << 10, 1024)
+    there, bank = found[3] == 1, found[4] == 1
+    assert 0.005 < there.float().mean() < 0.1 and (there & ~bank).sum() == 0 and bank.sum() > 1.3 * there.sum()
+    # It begins and ends at the borders of the picture alone: of its pixels all others have some on two sides at least.
+    beside = F.conv2d(there[None, None].float(), torch.ones(1, 1, 3, 3), padding=1)[0, 0] - 1
+    assert ((beside < 2) & there)[2:-2, 2:-2].sum() <= 0.01 * there.sum()
+    row, col = (int(v) for v in there[300:700, 300:700].nonzero()[0] + 300)
+    for zoom in (12, 14, 16):
+        scale = 1 << zoom - 10
+        y, x = (((90 << 10) + row) * scale, ((135 << 10) + col) * scale)
+        fine = rivers_at(zoom, y - scale, x - scale, 3 * scale)
+        assert fine[3].any() and not fine[3].all()
+        assert torch.equal(rivers_at(zoom, y, x - scale, 2 * scale), fine[:, scale:, : 2 * scale])
 
 
-def test_smooth_fields_close_where_the_world_does() -> None:
+def test_rivers_and_bends_close_where_the_world_does() -> None:
     size = world_size(14)
-    cols = np.concatenate([np.arange(size - 64, size), np.arange(64)]) * 64 + 32
-    rows = np.arange(5000, 5064) * 64 + 32
-    for values in _fields(rows, cols, 5, "cpu")[:2]:
-        steps = values.diff(dim=1).abs()
-        assert steps[:, 63].max() <= 2 * steps.max(1).values.float().mean()
+    cols = np.concatenate([np.arange(size - 64, size), np.arange(64)])[None]
+    parts = []
+    for row in range(4000, 9000, 250):
+        rows = np.arange(row, row + 64)[None]
+        found = rivers([3], [14], rows, cols)[0]
+        parts.append(found[4])
+    banks = torch.cat(parts)
+    across = (banks[:, 63] != banks[:, 64]).float().mean()
+    assert banks.any() and across <= 3 * (banks[:, 1:] != banks[:, :-1]).float().mean() + 0.01

@@ -5,7 +5,7 @@ or straight line comes of it, for nothing that it sees is longer than itself. So
 the texture of random tessellations has (mosaics, Ahuja and Rosenfeld 1981): a share of it is one value for each parcel of an
 endless land register (`model.survey`), fixed to the world like all noise and the same at every zoom, so that a field that zoom
 10 hints at has edges at zoom 14. The network decides what becomes of it, as it has learned from sketches of real pictures
-(`model.training.sketches`). How much, is decided by the parent's colour (`farmed`).
+(`model.training.sketches`). How much, is decided by the parent's colour (`land_use`).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _WARM = (0.06, 0.14)
 """By how much red exceeds blue, as shares of the mean, likewise: turbid sea is as green as fields, and has less."""
 REACH, SMOOTH_MARGIN = 2, 2
 FARMED_MARGIN = REACH + SMOOTH_MARGIN
-"""Parent pixels that `farmed` needs beyond a window."""
+"""Parent pixels that `land_use` needs beyond a window."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +60,10 @@ class Register:
     @staticmethod
     def of_planet(zoom: int, rows: NDArray[np.int64]) -> Register | None:
         """At the ``rows`` [h] of a planet's ``zoom``: none at zooms that have no parcels."""
+        if not any(shares_at(zoom)):
+            return None
         cosine = ground_resolution(zoom, rows) * world_size(zoom) / EARTH_CIRCUMFERENCE
-        mild = np.clip((cosine - _COLD) / (_MILD - _COLD), 0, 1)
-        return Register(zoom, mild.astype(np.float32)) if any(shares_at(zoom)) else None
+        return Register(zoom, np.clip((cosine - _COLD) / (_MILD - _COLD), 0, 1).astype(np.float32))
 
     @staticmethod
     def of_picture(zoom: int) -> Register | None:
@@ -81,14 +82,9 @@ def shares_at(zoom: int) -> tuple[float, float]:
     return (fields, built) if zoom <= MAX_ZOOM else (0.0, 0.0)
 
 
-def farmed(wide: Tensor) -> Tensor:
-    """How far land is farmed, 0 to 1, by the colour of parents [B, 3, h + 2 m, w + 2 m] on [-1, 1], m = `FARMED_MARGIN`: for
-    their children, [B, 1, 4h, 4w]."""
-    return land_use(wide)[:, :1]
-
-
 def land_use(wide: Tensor) -> Tensor:
-    """How far land is `farmed`, and how far it is land that may have rivers, 0 to 1, likewise: [B, 2, 4h, 4w]."""
+    """How far land is farmed, and how far it may have rivers, 0 to 1, by the colour of parents [B, 3, h + 2 m, w + 2 m] on
+    [-1, 1], m = `FARMED_MARGIN`: for their children, [B, 2, 4h, 4w]."""
     colours = (F.avg_pool2d(wide, 2 * REACH + 1, stride=1) + 1) * 127.5
     mean = colours.mean(1, keepdim=True).clamp(min=1)
     red, green, blue = colours.chunk(3, 1)
@@ -102,7 +98,7 @@ Site = tuple[int, Register | None, Indices, Indices]
 
 
 def lay(noise: Tensor, parents: Tensor, sites: Sequence[Site]) -> Tensor:
-    """``noise`` [B, 3, 4h, 4w] of children of ``parents``, as `farmed` takes them, with the register of their ``sites``."""
+    """``noise`` [B, 3, 4h, 4w] of children of ``parents``, as `land_use` takes them, with the register of their ``sites``."""
     registers = {index: register for index, (_, register, _, _) in enumerate(sites) if register is not None}
     if not registers:
         return noise
@@ -110,6 +106,8 @@ def lay(noise: Tensor, parents: Tensor, sites: Sequence[Site]) -> Tensor:
     for index, register in registers.items():
         mild[index] = torch.from_numpy(register.mild).to(noise.device)[:, None]
     use[:, :1] *= mild
+    if use.device.type == "cpu" and not use.any():  # on a GPU to ask takes longer than to do
+        return noise
     values, shares = torch.zeros_like(noise), torch.zeros_like(noise[:, :1])
     for index, found in _found(survey, sites, use[:, 0], registers):
         fields, built = shares_at(registers[index].zoom)
@@ -118,14 +116,18 @@ def lay(noise: Tensor, parents: Tensor, sites: Sequence[Site]) -> Tensor:
         there, share = found[3:4] > 0, use[index, 1:] * shares_at(registers[index].zoom)[0]
         values[index] = torch.where(there, found[:3], values[index])
         shares[index] = torch.where(there, share, shares[index] * (1 - found[4:] * (share > 0)))
-    return (1 - shares.square()).sqrt() * noise + shares * values
+    return blend(noise, values, shares)
+
+
+def blend(noise: Tensor, values: Tensor, share: Tensor) -> Tensor:
+    """``noise`` with a ``share`` of ``values``, as an amplitude: of the same variance, if they have it."""
+    return (1 - share.square()).sqrt() * noise + share * values
 
 
 def _found(
     what: Callable[..., Tensor], sites: Sequence[Site], use: Tensor, registers: Iterable[int]
 ) -> Iterator[tuple[int, Tensor]]:
     """Of the pictures ``registers`` whose ``use`` [B, 4h, 4w] lets them have it, what `survey` or `rivers` finds."""
-    # On a GPU to ask takes longer than to do.
     which = [index for index in registers if use.device.type != "cpu" or use[index].any()]
     if which:
         seeds, told, rows, cols = zip(*(sites[index] for index in which), strict=True)

@@ -98,7 +98,7 @@ def survey(
     start = strip * depth
     absorb_(strip, region)
     _, beyond = _interval(u, CROSSINGS * depth, region)
-    width = torch.cat([_part(length[index : index + 1], max(ROAD, scale)) for index, scale in enumerate(scales)])
+    width = _part(length, scale.clamp(min=ROAD))
     road = ((beside >= 0) & (beside < width) & (_bits(strip, 56, 3) == 0)) | ((beyond >= 0) & (beyond < width))
     shift = _below(strip, 2 * depth)
     parcel, _ = _interval(u + shift, 2 * depth, strip)
@@ -240,7 +240,7 @@ def _bits(bits: Tensor, shift: int, mask: int) -> Tensor:
     return torch.bitwise_right_shift(bits, shift).bitwise_and_(mask)
 
 
-def _part(length: Tensor, size: int) -> Tensor:
+def _part(length: Tensor, size: Tensor | int) -> Tensor:
     """``size`` px along a direction, of which `SIZE` px are ``length``."""
     return torch.bitwise_right_shift(length * size, SIZE.bit_length() - 1)
 

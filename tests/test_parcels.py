@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from model.grid import lonlat_to_pixel
-from model.parcels import FARMED_MARGIN, Register, farmed, lay, shares_at, zoom_near
+from model.parcels import FARMED_MARGIN, Register, land_use, lay, shares_at, zoom_near
 from model.stage import to_unit
 from model.survey import rivers, survey
 
@@ -38,7 +38,7 @@ def test_only_what_has_the_colour_of_farmland_is_farmed() -> None:
         "turbid sea": (77, 96, 78),
         "black": (0, 0, 0),
     }
-    found = farmed(parents(*looks.values()))
+    found = land_use(parents(*looks.values()))[:, :1]
     assert found.shape == (len(looks), 1, 32, 32)
     shares = dict(zip(looks, found.mean((1, 2, 3)).tolist(), strict=True))
     assert shares.pop("plain") == 1 and shares.pop("stubble") > 0.8
@@ -48,9 +48,9 @@ def test_only_what_has_the_colour_of_farmland_is_farmed() -> None:
 def test_it_begins_smoothly_and_does_not_depend_on_the_window() -> None:
     wide = parents(PLAIN, side=24).clone()
     wide[..., 16:] = parents((45, 98, 163), side=24)[..., 16:]
-    whole = farmed(wide)
+    whole = land_use(wide)[:, :1]
     assert whole.diff(dim=3).abs().max() < 0.3 and whole.max() == 1 and whole.min() == 0
-    part = farmed(wide[..., 4:28, 8:24])
+    part = land_use(wide[..., 4:28, 8:24])[:, :1]
     assert torch.allclose(part, whole[..., 16:80, 32:64], atol=1e-6)
 
 
@@ -67,6 +67,7 @@ def test_noise_is_laid_out_where_land_is_farmed_and_nowhere_else() -> None:
     assert torch.allclose(laid[0], (1 - share**2).sqrt() * noise[0] + share * found[:3], atol=1e-6)
     assert not torch.equal(laid[0], noise[0])
     assert lay(noise, parents(PLAIN, PLAIN, PLAIN), [(3, None, rows, rows)] * 3) is noise
+    assert lay(noise, parents(*[(45, 98, 163)] * 3), [site] * 3) is noise
 
 
 def test_none_is_where_it_is_cold_nor_where_fields_are_too_small_or_too_large_to_be_seen() -> None:

@@ -40,7 +40,6 @@ def test_flattening_keeps_what_is_flat_and_moves_no_edge() -> None:
     step[..., 13:] = 1
     assert torch.allclose(flattened(step, 3), step, atol=1e-6)
     ramp = torch.arange(32.0).expand(1, 3, 32, 32) / 32
-    assert torch.equal(flattened(ramp, 2), flattened(ramp.clone(), 2))
     assert (flattened(ramp, 2) - ramp).abs().max() < 3 / 32
 
 

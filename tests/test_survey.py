@@ -66,7 +66,8 @@ def test_fields_are_of_some_size_and_of_all_values() -> None:
     found = at(12, 90 << 12, 135 << 12, 1024)
     values, field = found[:3], found[3] == 1
     assert 0.6 < field.float().mean() < 0.85
-    assert values.abs().max() < 2.2 and values.mean().abs() < 0.15 and 0.5 < values.std() < 1.1
+    assert values[:, field].abs().max() < 1.9 and values.abs().max() < 2.2  # roofs vary
+    assert values.mean().abs() < 0.15 and 0.5 < values.std() < 1.1
     edges = (values[0, :, 1:] != values[0, :, :-1])[field[:, 1:] & field[:, :-1]].float().mean().item()
     assert 0.03 < edges < 0.2  # a field is some 5 to 30 px wide
 
@@ -110,7 +111,7 @@ def test_rivers_go_on_from_window_to_window_at_every_zoom() -> None:
         assert torch.equal(rivers_at(zoom, y, x - scale, 2 * scale), fine[:, scale:, : 2 * scale])
 
 
-def test_rivers_and_bends_close_where_the_world_does() -> None:
+def test_rivers_close_where_the_world_does() -> None:
     size = world_size(14)
     cols = np.concatenate([np.arange(size - 64, size), np.arange(64)])[None]
     parts = []

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model.parcels import blend
 from model.survey import WIDEST
 
 LEAST, MOST = 0.25, 0.8
@@ -62,7 +63,7 @@ class Sketches:
         height, width = noise.shape[2:]
         drawn = sketch(self.pictures[..., :height, :width], self.radius)
         repeats = (len(noise) // len(drawn), 1, 1, 1)
-        return ((1 - self.share.square()).sqrt()).repeat(repeats) * noise + (self.share * drawn).repeat(repeats)
+        return blend(noise, drawn.repeat(repeats), self.share.repeat(repeats))
 
 
 def sketch(pictures: Tensor, radius: int) -> Tensor:

@@ -17,19 +17,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from model.base_contrast import MARGIN, raise_contrast
+from model.coast import box_mean, coasts, sharpen
 from model.errors import BasePictureError, WindowError
 from model.grid import world_size
+from model.stage import to_bytes, to_unit
 from model.tone import tone_blue_marble
 
 BASE_ZOOM = 4
 SOURCE_VARIABLE = "METAEARTH_BASE_PICTURE"
 
-#: Goes up whenever the reprojection, the tone or the contrast changes, so that older cached pictures are not taken.
-_RECIPE = 2
+#: Goes up whenever the reprojection, the tone, the contrast or a coast changes, so that older cached pictures are not taken.
+_RECIPE = 3
+#: Pixels around one in which sea and land are looked for: at 70 degrees the source has a pixel for every three.
+_COAST_REACH = 3
+_COAST_WIDTH = 0.15
 _MAGIC = b"metaearth base picture\n"
 _ROWS_AT_ONCE = 64
 #: The tone is looked up by grey levels in steps of 1/16: finer than its result, equal on every processor.
@@ -109,7 +115,7 @@ def load_base(cache_dir: Path | None = None, source: Path | None = None) -> Base
     cached = (cache_dir or default_cache_dir()) / name
     base = _read_cached(cached)
     if base is None:
-        pixels = _raise(_reproject(_decode(path)))
+        pixels = _sharpen(_raise(_reproject(_decode(path))))
         pixels.flags.writeable = False
         base = BasePicture(BASE_ZOOM, pixels, hashlib.sha256(pixels.data).hexdigest())
         _write_cached(cached, base)
@@ -194,6 +200,20 @@ def _raise(mercator: NDArray[np.uint8]) -> NDArray[np.uint8]:
         part = raise_contrast(mercator[first:last].astype(np.float32))[top - first :][:_ROWS_AT_ONCE]
         raised[top : top + _ROWS_AT_ONCE] = np.rint(part.clip(0, 255))
     return raised
+
+
+def _sharpen(mercator: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The whole world with its coasts one pixel wide (`model.coast`), some rows at once."""
+    size, sharp = len(mercator), np.empty_like(mercator)
+    margin = _COAST_REACH + 1
+    columns = np.arange(-margin, size + margin) % size
+    for top in range(0, size, _ROWS_AT_ONCE):
+        rows = np.arange(top - margin, min(size, top + _ROWS_AT_ONCE) + margin).clip(0, size - 1)
+        part = to_unit(torch.from_numpy(mercator[rows][:, columns]).permute(2, 0, 1)[None])
+        found = box_mean(coasts(part, _COAST_REACH), 3)
+        inner = part[..., margin:-margin, margin:-margin]
+        sharp[top : top + _ROWS_AT_ONCE] = to_bytes(sharpen(inner, found, width=_COAST_WIDTH))[0].permute(1, 2, 0).numpy()
+    return sharp
 
 
 def _bridge_antimeridian(part: NDArray[np.float32]) -> NDArray[np.float32]:

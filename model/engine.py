@@ -11,19 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.coast import COAST_MARGIN, calmed, enlarged_coasts, sharpen, waves
 from model.contrast import AMPLITUDE_MARGIN, Amplitudes
 from model.denoiser import MAX_CONDITION_LEVEL, RESIDUAL_SCALE, Denoiser
 from model.guidance import LEVEL_REACH, condition_level
 from model.inference import InferenceDenoiser
+from model.land_use import LAND_MARGIN
 from model.noise import STREAM_CONDITION, STREAM_SAMPLER, world_noise
-from model.parcels import FARMED_MARGIN, Register, lay
+from model.parcels import Register, lay
 from model.precision import Compute
 from model.sampler import sample
 from model.stage import ENLARGE_MARGIN, enlarge, project, shade, to_bytes, to_unit
 from model.store import Pixels
 from model.weights import Weights
 
-PARENT_MARGIN = max(ENLARGE_MARGIN + LEVEL_REACH, AMPLITUDE_MARGIN, FARMED_MARGIN)
+PARENT_MARGIN = max(ENLARGE_MARGIN + LEVEL_REACH, AMPLITUDE_MARGIN, LAND_MARGIN, COAST_MARGIN)
 """Parent pixels that a window needs beyond its own on every side."""
 
 HALO = 48
@@ -104,10 +106,18 @@ class Engine:
         if self._amplitudes is not None:
             residual = self._amplitudes.scale(residual, wide, gsd)
         upper = _trim(enlarge(_trim(wide, LEVEL_REACH)), 4 * ENLARGE_MARGIN)
-        return project(upper + RESIDUAL_SCALE * shade(residual, upper), parent)
+        shaded = shade(residual, upper)
+        if (found := enlarged_coasts(wide)) is not None:
+            waves = torch.stack([self._waves(window) for window in windows])
+            upper, shaded = sharpen(upper, found, waves), calmed(shaded, found)
+        return project(upper + RESIDUAL_SCALE * shaded, parent)
 
     def _noise(self, window: Window, stream: int, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Tensor:
         return world_noise(self.seed, window.zoom, stream, rows, cols, self.compute.device)
+
+    def _waves(self, window: Window) -> Tensor:
+        """How coasts wander in a window, [1, 4h, 4w]."""
+        return waves(self.seed, window.zoom, window.rows, window.cols, self.compute.device)[None]
 
 
 def _trim(x: Tensor, border: int) -> Tensor:

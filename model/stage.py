@@ -32,8 +32,8 @@ def ramp(values: Tensor, low: float, high: float) -> Tensor:
     return ((values - low) / (high - low)).clamp(0, 1)
 
 
-RECIPE = 9
-"""Goes up when anything here changes what is generated; part of a planet's identity."""
+RECIPE = 10
+"""Goes up when anything here or in `model.coast` changes what is generated; part of a planet's identity."""
 
 _SMOOTH_ROUNDS = 2
 _CUT = 15

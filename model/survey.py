@@ -3,15 +3,16 @@
 Complete, for whoever wants to read it elsewhere. Lengths are pixels of zoom 20. All comes of the hash of `model.noise`, in
 integers and in floats rounded as IEEE 754 says, so that every device has the same register to the bit:
 
-    bends       how far the land is bent along each axis: smooth fields (`_smooth`)
+    bends       how far the land is bent along each axis: smooth fields (`model.fields`)
     region      rows of `REGION` px, each shifted by its own hash; its hash chooses a direction, the size of parcels and
                 whether they are bent
     strip       across the direction: intervals with jittered ends (`_interval`)
     parcel      along it: intervals twice as long, of its own in each strip
-    road        where every fourth strip begins, and across them; light, and a pixel wide at least
+    roads       where every fourth strip begins, and across them; light, and a pixel wide at least
     rows        along a parcel, where pixels are fine enough to show them
     town        parcels near the middle of some squares of `TOWN` px, and a few elsewhere: lots with houses, and streets
     river       where another smooth field is 0; dark, with woods beside it
+    road        and, in wild land, where a third one is; light
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.fields import lines_near, smooth
 from model.grid import MAX_ZOOM
 from model.noise import Indices, absorb_, noise_key, signed
 
@@ -64,10 +66,14 @@ RIVER, _BANKS = 440.0, 2.0
 """Half the width of a river, 66 m at the equator, and times that of its woods."""
 _WATER = (-1.7, -1.4, -1.2)
 """Values of a river, by channel: dark, and bluish."""
+ROADS = ((17, 1.0), (14, 0.06))
+"""Of the smooth fields whose sum is 0 along roads through wild land, likewise."""
 CULTIVATED = 0.8
 """Share of the parcels that are fields; the others have noise like all other land."""
 WIDEST = 1.3
 """Largest value of a parcel, in standard deviations: far ones are like no noise that the network knows."""
+_STREAM = 1 << 10
+"""Told from other fields of the same key by this."""
 _JITTER = 180
 """Of 256, of intervals."""
 _TINTED = 0.35
@@ -77,11 +83,11 @@ _TINTED = 0.35
 def survey(
     seeds: Sequence[int], zooms: Sequence[int], rows: Indices, cols: Indices, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """The registers of ``seeds`` [B] at the pixels ``rows`` [B, h] x ``cols`` [B, w] of ``zooms`` [B], without their rivers,
+    """The registers of ``seeds`` [B] at the pixels ``rows`` [B, h] x ``cols`` [B, w] of ``zooms`` [B], without their `ways`,
     float32 [B, 5, h, w]: values for three channels, about 0, in standard deviations; whether they are of fields or roads, 1 or
     0; and whether of what is built up. Where they are of neither the register says nothing."""
-    keys, places, scales = zip(*_places(seeds, zooms, rows, cols), strict=True)
-    bends = [[_sum(BENDS, y, x, key, shift, device)[0] for (y, x), key in zip(places, keys, strict=True)] for shift in (0, 16)]
+    keys, places, scales = zip(*places_of(seeds, zooms, rows, cols), strict=True)
+    bends = [[smooth(BENDS, y, x, key, shift, device) for (y, x), key in zip(places, keys, strict=True)] for shift in (0, 16)]
     down, right = (torch.stack(bend).floor_().long() for bend in bends)
     y, x = (torch.as_tensor(np.stack(lines), device=device) for lines in zip(*places, strict=True))
     y, x = y[..., None], x[:, None]
@@ -118,24 +124,26 @@ def survey(
     return torch.cat([values, torch.stack([field, built], 1)], 1)
 
 
-def rivers(
+def ways(
     seeds: Sequence[int], zooms: Sequence[int], rows: Indices, cols: Indices, device: torch.device | str = "cpu"
 ) -> Tensor:
-    """The rivers of these registers, float32 [B, 5, h, w]: values for three channels; whether they are of a river, 1 or 0; and
-    whether it is there or on its banks."""
+    """The rivers of these registers, and the roads between towns, float32 [B, 5, h, w]: values for three channels; whether they
+    are of a river or a road, 1 or 0; and whether it is there or on its banks."""
     found = []
-    for key, (y, x), scale in _places(seeds, zooms, rows, cols):
-        value, fall, slope = _sum(RIVERS, y, x, key, 32, device, slopes=True)
-        steep = fall.square_().add_(slope.square_()).add_(1e-18).sqrt_()
-        distance = value.abs_().div_(steep)
-        half = max(RIVER, 0.6 * scale)  # a pixel at least, and fainter where that is more than there is
+    for key, (y, x), scale in places_of(seeds, zooms, rows, cols):
+        half, verge = (
+            max(RIVER, 0.6 * scale),
+            max(ROAD / 2, 0.6 * scale),
+        )  # a pixel at least, fainter if that is more than there is
         water = torch.tensor(_WATER, device=device)[:, None, None] * (RIVER / half)
-        there = torch.stack([(distance < width).float() for width in (half, _BANKS * half)])
-        found.append(torch.cat([water.expand(-1, *distance.shape), there]))
+        banks, river = lines_near(RIVERS, y, x, key, 32, device, (_BANKS * half, half))
+        (road,) = lines_near(ROADS, y, x, key ^ _STREAM, 0, device, (verge,))
+        values = torch.where(road, WIDEST * min(_ROADSIDE * ROAD / scale, 1), water)
+        found.append(torch.cat([values, torch.stack([river | road, banks | road]).float()]))
     return torch.stack(found)
 
 
-def _places(
+def places_of(
     seeds: Sequence[int], zooms: Sequence[int], rows: Indices, cols: Indices
 ) -> Iterator[tuple[int, tuple[Indices, Indices], int]]:
     """For each picture the key of its register, its pixels' middles in pixels of zoom 20, and how many of those are one."""
@@ -143,45 +151,6 @@ def _places(
         scale = 1 << (MAX_ZOOM - zoom)
         y, x = (line * scale + scale // 2 for line in lines)
         yield signed(noise_key(seed, MAX_ZOOM, STREAM)), (y, x), scale
-
-
-def _sum(
-    octaves: Sequence[tuple[int, float]],
-    y: Indices,
-    x: Indices,
-    key: int,
-    shift: int,
-    device: torch.device | str,
-    slopes: bool = False,
-) -> list[Tensor]:
-    """Of smooth fields with cells of 2^cell px, each within +-its weight, the sum, and with ``slopes`` its slopes downwards and
-    to the right, float32 [h, w]: value noise, from the hashes at the corners of cells, with u = 3 t^2 - 2 t^3 between them."""
-    sums = [torch.zeros(len(y), len(x), device=device) for _ in range(3 if slopes else 1)]
-    for cell, weight in octaves:
-        (top, at_y, t_y), (left, at_x, t_x) = (_corners(places, cell) for places in (y, x))
-        around = (left & (1 << MAX_ZOOM + 8 - cell) - 1).expand(len(top), -1).clone()
-        bits = absorb_(around, absorb_(top, key ^ cell)[:, None])
-        corners = weight * (_bits(bits, shift, 0xFFFF).double() / 32767.5 - 1)
-        (u_y, s_y), (u_x, s_x) = ((t * t * (3 - 2 * t), 6 * t * (1 - t) / (1 << cell)) for t in (t_y[:, None], t_x))
-        steps = corners[:, at_x + 1] - corners[:, at_x]
-        u_y, s_y, at_y = u_y.float().to(device), s_y.float().to(device), at_y.to(device)
-        lines = (corners[:, at_x] + steps * u_x).float().to(device)
-        drops = (lines[1:] - lines[:-1])[at_y]
-        sums[0].add_(lines[at_y]).add_(drops * u_y)
-        if slopes:
-            turns = (steps * s_x).float().to(device)
-            sums[1].add_(drops.mul_(s_y))
-            sums[2].add_(turns[at_y]).add_((turns[1:] - turns[:-1])[at_y].mul_(u_y))
-    return sums
-
-
-def _corners(places: Indices, cell: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The corners of all cells of 2^``cell`` px that hold ``places`` [n], in pairs, and of each place which is its first one
-    and how far it is from there, 0 to 1."""
-    cells, which = np.unique(places >> cell, return_inverse=True)
-    pairs = np.stack([cells, cells + 1], 1).ravel()
-    into = (places & (1 << cell) - 1) / (1 << cell)
-    return torch.from_numpy(pairs), torch.from_numpy(2 * which), torch.from_numpy(into)
 
 
 def _rows(v: Tensor, length: Tensor, scale: Tensor, parcel: Tensor) -> Tensor | float:

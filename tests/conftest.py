@@ -31,8 +31,11 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def planet(tmp_path_factory: pytest.TempPathFactory) -> Planet:
-    """The real planet at one step, its blocks in a store of this session, so that no test pays twice for ancestors."""
-    store = DiskCache(tmp_path_factory.mktemp("blocks") / "blocks.sqlite", 256 << 20)
+    """The real planet at one step, its blocks in a store of this run, so that no test pays twice for ancestors."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each worker has a folder of its own below that of the run
+        folder = folder.parent
+    store = DiskCache(folder / "blocks.sqlite", 256 << 20)
     return open_planet("earth", seed=0, steps=1, store=store)
 
 

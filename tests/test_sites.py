@@ -7,7 +7,7 @@ import torch
 
 from model.parcels import shares_at
 from model.stage import to_unit
-from model.survey import rivers, survey
+from model.survey import survey, ways
 from model.training.sites import Sites
 from tests.test_parcels import PLAIN
 
@@ -35,12 +35,12 @@ def test_a_stage_and_the_one_below_draw_the_same_fields() -> None:
     noise = torch.zeros(3, 3, 128, 128)
     laid = sites.lay(noise, parent)
     place = [5], [14], np.arange(512, 640)[None], np.arange(1024, 1152)[None]
-    found, (fields, built) = survey(*place)[0], shares_at(14)
-    assert not rivers(*place)[0, 4].any()
+    found, (fields, built, _) = survey(*place)[0], shares_at(14)
+    assert not ways(*place)[0, 4].any()
     assert torch.allclose(laid[0], (fields * found[3] + built * found[4]) * found[:3])
     assert not torch.equal(laid[1], laid[0]) and not laid[2].any()
     above = sites.above(1).lay(noise, parent)[0]
     # A quarter of the side, and another share of the noise.
-    same = (above[:, :32, :32] / shares_at(12)[0] - laid[0][:, 2::4, 2::4] / fields).abs().amax(0) < 1e-5
+    same = (above[:, :32, :32] / shares_at(12).fields - laid[0][:, 2::4, 2::4] / fields).abs().amax(0) < 1e-5
     assert same.float().mean() > 0.8
     assert not sites.lay(noise, to_unit(torch.zeros(3, 3, 32, 32, dtype=torch.uint8))).any()  # nothing grows on black

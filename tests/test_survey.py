@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.grid import world_size
-from model.survey import rivers, survey
+from model.survey import survey, ways
 
 
 def at(zoom: int, row: int, col: int, side: int = 128, seed: int = 3) -> Tensor:
@@ -19,9 +19,9 @@ def at(zoom: int, row: int, col: int, side: int = 128, seed: int = 3) -> Tensor:
     return survey([seed], [zoom], np.arange(row, row + side)[None], np.arange(col, col + side)[None])[0]
 
 
-def rivers_at(zoom: int, row: int, col: int, side: int = 128, seed: int = 3) -> Tensor:
-    """The rivers of one window, [5, side, side]."""
-    return rivers([seed], [zoom], np.arange(row, row + side)[None], np.arange(col, col + side)[None])[0]
+def ways_at(zoom: int, row: int, col: int, side: int = 128, seed: int = 3) -> Tensor:
+    """The rivers and roads of one window, [5, side, side]."""
+    return ways([seed], [zoom], np.arange(row, row + side)[None], np.arange(col, col + side)[None])[0]
 
 
 def test_a_field_is_where_it_was_at_every_zoom() -> None:
@@ -51,14 +51,14 @@ def test_the_register_is_the_one_of_its_recipe() -> None:
     digest = hashlib.sha256()
     for zoom in (10, 14, 18):
         digest.update(at(zoom, 90 << zoom, 135 << zoom).numpy().tobytes())
-        digest.update(rivers_at(zoom, 90 << zoom, 135 << zoom).numpy().tobytes())
-    assert digest.hexdigest()[:16] == "b38b3055553e6528"
+        digest.update(ways_at(zoom, 90 << zoom, 135 << zoom).numpy().tobytes())
+    assert digest.hexdigest()[:16] == "ba63a71a4e74f6a4"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_has_the_same_register_to_the_bit() -> None:
     rows = np.arange(90 << 14, (90 << 14) + 256)[None]
-    for found in (survey, rivers):
+    for found in (survey, ways):
         assert torch.equal(found([3], [14], rows, rows, "cuda").cpu(), found([3], [14], rows, rows))
 
 
@@ -96,7 +96,7 @@ def test_fields_have_rows_where_pixels_can_show_them() -> None:
 
 
 def test_rivers_go_on_from_window_to_window_at_every_zoom() -> None:
-    found = rivers_at(10, 90 << 10, 135 << 10, 1024)
+    found = ways_at(10, 90 << 10, 135 << 10, 1024)
     there, bank = found[3] == 1, found[4] == 1
     assert 0.005 < there.float().mean() < 0.1 and (there & ~bank).sum() == 0 and bank.sum() > 1.3 * there.sum()
     # It begins and ends at the borders of the picture alone: of its pixels all others have some on two sides at least.
@@ -106,9 +106,9 @@ def test_rivers_go_on_from_window_to_window_at_every_zoom() -> None:
     for zoom in (12, 14, 16):
         scale = 1 << zoom - 10
         y, x = (((90 << 10) + row) * scale, ((135 << 10) + col) * scale)
-        fine = rivers_at(zoom, y - scale, x - scale, 3 * scale)
+        fine = ways_at(zoom, y - scale, x - scale, 3 * scale)
         assert fine[3].any() and not fine[3].all()
-        assert torch.equal(rivers_at(zoom, y, x - scale, 2 * scale), fine[:, scale:, : 2 * scale])
+        assert torch.equal(ways_at(zoom, y, x - scale, 2 * scale), fine[:, scale:, : 2 * scale])
 
 
 def test_rivers_close_where_the_world_does() -> None:
@@ -117,7 +117,7 @@ def test_rivers_close_where_the_world_does() -> None:
     parts = []
     for row in range(4000, 9000, 250):
         rows = np.arange(row, row + 64)[None]
-        found = rivers([3], [14], rows, cols)[0]
+        found = ways([3], [14], rows, cols)[0]
         parts.append(found[4])
     banks = torch.cat(parts)
     across = (banks[:, 63] != banks[:, 64]).float().mean()

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.parcels import FARMED_MARGIN, Register, lay, zoom_near
+from model.land_use import LAND_MARGIN
+from model.parcels import Register, lay, zoom_near
 
 _SEEDS, _PLACES, _STEP = 1 << 31, 1 << 12, 256
 """Of seeds and of places by row and by column so many are drawn from; these lie as many px apart, so that those four stages
@@ -60,7 +61,7 @@ class Sites:
 
     def lay(self, noise: Tensor, parent: Tensor) -> Tensor:
         """``noise`` [B, 3, 4h, 4w] of children of ``parent`` [B, 3, h, w] with what lies in the register there."""
-        wide = F.pad(parent, (FARMED_MARGIN,) * 4, mode="replicate")
+        wide = F.pad(parent, (LAND_MARGIN,) * 4, mode="replicate")
         sides = [np.arange(side) for side in noise.shape[2:]]
         sites = []
         for seed, zoom, row, column in self.table.tolist():

@@ -18,7 +18,7 @@ from torch import Tensor
 from model.parcels import blend
 from model.survey import WIDEST
 
-LEAST, MOST = 0.25, 0.8
+LEAST, MOST = 0.25, 0.95
 """Range of the shares of the noise, as amplitudes, that a sketch has: what serves best can then be chosen afterwards."""
 RADII = (2, 4, 6)
 """Of `flattened`, in pixels: areas are larger than that."""

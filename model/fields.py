@@ -1,0 +1,104 @@
+"""Smooth fields, endless and fixed to the world: splines through the hashes of lattices of cells.
+
+A field's values at the corners of cells of 2^cell px of zoom 20 are hashes (`model.noise`), even on -1 to 1, and between them
+lie cubic B-splines (de Boor 1978), which are about as isotropic as a Gaussian, with their slopes. All that is rounded is
+rounded as IEEE 754 says and summed in one order, so that every window and every device has the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.grid import MAX_ZOOM
+from model.noise import Indices, absorb_
+
+CORNERS = 4
+"""Corners on a line that a place depends on."""
+_STEEPEST = 2.2
+"""No field is steeper than this a cell: 1.5 along each axis."""
+_WORLD_BITS = MAX_ZOOM + 8
+
+
+def smooth(
+    octaves: Sequence[tuple[int, float]], y: Indices, x: Indices, key: int, shift: int, device: torch.device | str
+) -> Tensor:
+    """Of fields with cells of 2^cell px, each within +-its weight, the sum at ``y`` [h] x ``x`` [w], float32 [h, w]; fields of
+    one ``key`` that differ in ``shift``, 0, 16 or 32, are others."""
+    total = torch.zeros(len(y), len(x), device=device)
+    for cell, weight in octaves:
+        total.add_(octave(cell, y, x, key, shift, device)[0].mul_(weight))  # not by alpha: it may be fused
+    return total
+
+
+def lines_near(
+    octaves: Sequence[tuple[int, float]],
+    y: Indices,
+    x: Indices,
+    key: int,
+    shift: int,
+    device: torch.device | str,
+    widths: Sequence[float],
+) -> list[Tensor]:
+    """Where a line along which `smooth` is 0 is nearer than each of ``widths``, the largest first, in pixels of zoom 20, as
+    value and slope at a place tell: bool [h, w] each."""
+    total = smooth(octaves, y, x, key, shift, device).abs_()
+    steepest = sum(_STEEPEST * weight / (1 << cell) for cell, weight in octaves)
+    if total.device.type == "cpu" and total.min() > steepest * widths[0]:  # as nearly everywhere: slopes are not asked for
+        return [torch.zeros_like(total, dtype=torch.bool) for _ in widths]
+    down, right = torch.zeros_like(total), torch.zeros_like(total)
+    for cell, weight in octaves:
+        _, falls, turns = octave(cell, y, x, key, shift, device, slopes=True)
+        down.add_(falls.mul_(weight / (1 << cell)))
+        right.add_(turns.mul_(weight / (1 << cell)))
+    steep = down.square_().add_(right.square_()).add_(1e-18).sqrt_()
+    distance = total.div_(steep)
+    return [distance < width for width in widths]
+
+
+def octave(
+    cell: int, y: Indices, x: Indices, key: int, shift: int, device: torch.device | str, slopes: bool = False
+) -> list[Tensor]:
+    """One field on -1 to 1, and with ``slopes`` its slopes downwards and to the right, a cell."""
+    (rows, at_y, t_y), (columns, at_x, t_x) = (_corners(places, cell) for places in (y, x))
+    around = (columns & (1 << _WORLD_BITS - cell) - 1).expand(len(rows), -1).clone()
+    bits = absorb_(around, absorb_(rows, key ^ cell)[:, None])
+    values = torch.bitwise_right_shift(bits, shift).bitwise_and_(0xFFFF).float().div_(32767.5).sub_(1)
+    across, turning = (weights[:, None] for weights in _splines(t_x))
+    down, falling = (weights[:, :, None].to(device) for weights in _splines(t_y))
+    at_y = at_y.to(device)
+
+    lines = _sum(values, 1, at_x, across).to(device)
+    found = [_sum(lines, 0, at_y, down)]
+    if slopes:
+        found.append(_sum(lines, 0, at_y, falling))
+        found.append(_sum(_sum(values, 1, at_x, turning).to(device), 0, at_y, down))
+    return found
+
+
+def _sum(values: Tensor, axis: int, at: Tensor, weights: Tensor) -> Tensor:
+    """The sum of the `CORNERS` from each ``at`` on, along an axis, times ``weights``."""
+    total = values.index_select(axis, at).mul_(weights[0])
+    for corner in range(1, CORNERS):
+        total.add_(values.index_select(axis, at + corner).mul_(weights[corner]))
+    return total
+
+
+def _corners(places: Indices, cell: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The corners that ``places`` [n] depend on, in order, and of each place which is its first one, and how far it is from the
+    one before the middle of the four, 0 to 1 cells."""
+    cells = np.asarray(places) >> cell
+    corners = np.unique((np.unique(cells)[:, None] + np.arange(-1, CORNERS - 1)).ravel())
+    into = (np.asarray(places) & (1 << cell) - 1) / (1 << cell)
+    return torch.from_numpy(corners), torch.from_numpy(np.searchsorted(corners, cells - 1)), torch.from_numpy(into)
+
+
+def _splines(t: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights of four corners ``t`` [n] after the second, and their slopes, float32 [4, n]."""
+    left = 1 - t
+    weights = (left**3, 3 * t**3 - 6 * t**2 + 4, 3 * left**3 - 6 * left**2 + 4, t**3)
+    slopes = (-(left**2), 3 * t**2 - 4 * t, 4 * left - 3 * left**2, t**2)
+    return torch.stack(weights).div_(6).float(), torch.stack(slopes).div_(2).float()

@@ -5,8 +5,8 @@ The floor is the same convolutions (shapes, strides, number format, channels_las
 torch.nn.functional.conv2d, with nothing between them. Everything else in a call - embedding, FiLM, SiLU,
 residual sums, pixel shuffles, concatenations, casts - is what the share falls short of 100 %. Calls and
 floors take turns, so that a machine that slows down slows both. The same convolutions in the other number
-format tell which one this processor should compute in. What the noise costs of which all is farmed land, with the
-parcels in it (once a window, whatever the steps), is put beside a call.
+format tell which one this processor should compute in. What the noise of land costs, with the register in it (once
+a window, whatever the steps), is put beside a call.
 """
 
 from __future__ import annotations

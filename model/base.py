@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.base_contrast import MARGIN, raise_contrast
-from model.coast import box_mean, coasts, sharpen
+from model.coast import box_mean, coasts, may_have_coasts, sharpen
 from model.errors import BasePictureError, WindowError
 from model.grid import world_size
 from model.stage import to_bytes, to_unit
@@ -203,16 +203,18 @@ def _raise(mercator: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _sharpen(mercator: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The whole world with its coasts one pixel wide (`model.coast`), some rows at once."""
-    size, sharp = len(mercator), np.empty_like(mercator)
-    margin = _COAST_REACH + 1
-    columns = np.arange(-margin, size + margin) % size
+    """The whole world with its coasts one pixel wide (`model.coast`), square by square."""
+    size, sharp, margin = len(mercator), mercator.copy(), _COAST_REACH + 1
+    wide = np.pad(np.pad(mercator, ((margin, margin), (0, 0), (0, 0)), "edge"), ((0, 0), (margin, margin), (0, 0)), "wrap")
+    side = _ROWS_AT_ONCE + 2 * margin
     for top in range(0, size, _ROWS_AT_ONCE):
-        rows = np.arange(top - margin, min(size, top + _ROWS_AT_ONCE) + margin).clip(0, size - 1)
-        part = to_unit(torch.from_numpy(mercator[rows][:, columns]).permute(2, 0, 1)[None])
-        found = box_mean(coasts(part, _COAST_REACH), 3)
-        inner = part[..., margin:-margin, margin:-margin]
-        sharp[top : top + _ROWS_AT_ONCE] = to_bytes(sharpen(inner, found, width=_COAST_WIDTH))[0].permute(1, 2, 0).numpy()
+        for left in range(0, size, _ROWS_AT_ONCE):
+            part = to_unit(torch.from_numpy(wide[top : top + side, left : left + side]).permute(2, 0, 1)[None])
+            if not may_have_coasts(part):  # as four of five
+                continue
+            found = box_mean(coasts(part, _COAST_REACH), 3)
+            made = to_bytes(sharpen(part[..., margin:-margin, margin:-margin], found, width=_COAST_WIDTH))
+            sharp[top : top + _ROWS_AT_ONCE, left : left + _ROWS_AT_ONCE] = made[0].permute(1, 2, 0).numpy()
     return sharp
 
 

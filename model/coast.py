@@ -58,10 +58,16 @@ def coasts(wide: Tensor, reach: int = REACH) -> Tensor:
     return torch.cat([share, sea, land, together / (variance + _EVEN)], 1)
 
 
+def may_have_coasts(wide: Tensor) -> bool:
+    """Whether there are both sea and land in pixels ``wide`` [B, 3, h, w]: `coasts` finds none where there are not."""
+    warmth = _warmth(wide)
+    return bool(warmth.min() < _SEA[0]) and bool(warmth.max() > _LAND[0])
+
+
 def enlarged_coasts(wide: Tensor) -> Tensor | None:
     """Those of children [B, 6, 4h, 4w] of parents ``wide`` [B, 3, h + 2 m, w + 2 m] with m = `COAST_MARGIN`: None where there
     are none, which is not asked on a GPU."""
-    if wide.device.type == "cpu" and not _between(_warmth(wide), 2 * REACH + 1)[0].any():
+    if wide.device.type == "cpu" and not may_have_coasts(wide):
         return None
     return enlarge_smoothly(coasts(wide), SMOOTH_MARGIN)
 

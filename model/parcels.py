@@ -61,7 +61,7 @@ class Register:
 
     @staticmethod
     def of_planet(zoom: int, rows: NDArray[np.int64]) -> Register | None:
-        """At the ``rows`` [h] of a planet's ``zoom``: none at zooms that have no parcels."""
+        """At the ``rows`` [h] of a planet's ``zoom``: none at zooms that have nothing of it."""
         if not any(shares_at(zoom)):
             return None
         cosine = ground_resolution(zoom, rows) * world_size(zoom) / EARTH_CIRCUMFERENCE
@@ -122,10 +122,11 @@ def lay(noise: Tensor, parents: Tensor, sites: Sequence[Site]) -> Tensor:
         there = density < _SPARSE + (_DENSE - _SPARSE) * use.woods[index]
         heights[index] = torch.where(there, crown, heights[index])
         wild[index] = torch.where(there, use.open[index] * TREES_SHARE, wild[index])
-    for index, found in _found(survey, sites, crops, registers):
+    drawn = {index: register for index, register in registers.items() if shares_at(register.zoom).built}
+    for index, found in _found(survey, sites, crops, drawn):
         of = shares_at(registers[index].zoom)
         values[index], shares[index] = found[:3], crops[index] * (of.fields * found[3:4] + of.built * found[4:])
-    for index, found in _found(ways, sites, use.open, registers):
+    for index, found in _found(ways, sites, use.open, drawn):
         there, share = found[3:4] > 0, use.open[index] * shares_at(registers[index].zoom).fields
         values[index] = torch.where(there, found[:3], values[index])
         shares[index] = torch.where(there, share, shares[index] * (1 - found[4:] * (share > 0)))

@@ -210,7 +210,7 @@ def _sharpen(mercator: NDArray[np.uint8]) -> NDArray[np.uint8]:
     for top in range(0, size, _ROWS_AT_ONCE):
         for left in range(0, size, _ROWS_AT_ONCE):
             part = to_unit(torch.from_numpy(wide[top : top + side, left : left + side]).permute(2, 0, 1)[None])
-            if not may_have_coasts(part):  # as four of five
+            if not may_have_coasts(part):  # as in seven of ten
                 continue
             found = box_mean(coasts(part, _COAST_REACH), 3)
             made = to_bytes(sharpen(part[..., margin:-margin, margin:-margin], found, width=_COAST_WIDTH))

@@ -13,11 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.fields import smooth
+from model.fields import places_of, smooth
 from model.grid import MAX_ZOOM
 from model.noise import Indices
 from model.stage import enlarge_smoothly, ramp
-from model.survey import places_of
 
 REACH, SMOOTH_MARGIN = 2, 2
 COAST_MARGIN = REACH + SMOOTH_MARGIN

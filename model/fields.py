@@ -7,20 +7,33 @@ rounded as IEEE 754 says and summed in one order, so that every window and every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model.grid import MAX_ZOOM
-from model.noise import Indices, absorb_
+from model.noise import Indices, absorb_, noise_key, signed
 
 CORNERS = 4
 """Corners on a line that a place depends on."""
 _STEEPEST = 2.2
 """No field is steeper than this a cell: 1.5 along each axis."""
-_WORLD_BITS = MAX_ZOOM + 8
+WORLD_BITS = MAX_ZOOM + 8
+"""log2 of the side of the world, in pixels of zoom 20."""
+STREAM = 2
+"""Stream of `model.noise`: the register is one for all zooms and takes its key from this one."""
+
+
+def places_of(
+    seeds: Sequence[int], zooms: Sequence[int], rows: Indices, cols: Indices
+) -> Iterator[tuple[int, tuple[Indices, Indices], int]]:
+    """For each picture the key of its register, its pixels' middles in pixels of zoom 20, and how many of those are one."""
+    for seed, zoom, *lines in zip(seeds, zooms, rows, cols, strict=True):
+        scale = 1 << (MAX_ZOOM - zoom)
+        y, x = (line * scale + scale // 2 for line in lines)
+        yield signed(noise_key(seed, MAX_ZOOM, STREAM)), (y, x), scale
 
 
 def smooth(
@@ -64,7 +77,7 @@ def octave(
 ) -> list[Tensor]:
     """One field on -1 to 1, and with ``slopes`` its slopes downwards and to the right, a cell."""
     (rows, at_y, t_y), (columns, at_x, t_x) = (_corners(places, cell) for places in (y, x))
-    around = (columns & (1 << _WORLD_BITS - cell) - 1).expand(len(rows), -1).clone()
+    around = (columns & (1 << WORLD_BITS - cell) - 1).expand(len(rows), -1).clone()
     bits = absorb_(around, absorb_(rows, key ^ cell)[:, None])
     values = torch.bitwise_right_shift(bits, shift).bitwise_and_(0xFFFF).float().div_(32767.5).sub_(1)
     across, turning = (weights[:, None] for weights in _splines(t_x))

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from model.fields import octave, smooth
+from model.fields import octave, places_of, smooth
 from model.noise import Indices
-from model.survey import WIDEST, places_of
+from model.survey import WIDEST
 
 OCTAVES = (4, 3, 2, 1)
 """log2 of the side of cells, in pixels of the picture."""
@@ -28,7 +28,7 @@ _SHARP = 0.01
 """Squared value about which an octave is folded."""
 _ERODED = 4.0
 """By how much the squared slope of larger octaves weakens smaller ones."""
-_SUN = (0.8, 0.6)
+SUN = (0.8, 0.6)
 """What slopes downwards and to the right weigh: those that fall to the south-east are light."""
 _STEEP, _HIGH = 4.5, 0.8
 """What slopes and heights weigh in what is seen."""
@@ -59,7 +59,7 @@ def relief(
             right.mul_(sign)
             fall.add_(down)
             turn.add_(right)
-            lit = folded.sub_(0.3).mul_(kept).mul_(_HIGH).sub_(down.mul_(_SUN[0]).add_(right.mul_(_SUN[1])).mul_(_STEEP))
+            lit = folded.sub_(0.3).mul_(kept).mul_(_HIGH).sub_(down.mul_(SUN[0]).add_(right.mul_(SUN[1])).mul_(_STEEP))
             shown.add_(lit.mul_(_FALLOFF ** (size - OCTAVES[-1])))
         found.append(torch.stack([shown.clamp_(-WIDEST, WIDEST), smooth(HILLS, y, x, key ^ _STREAM, 16, device)]))
     return torch.stack(found)

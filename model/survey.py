@@ -17,19 +17,16 @@ integers and in floats rounded as IEEE 754 says, so that every device has the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from model.fields import lines_near, smooth
-from model.grid import MAX_ZOOM
-from model.noise import Indices, absorb_, noise_key, signed
+from model.fields import lines_near, places_of, smooth
+from model.noise import Indices, absorb_
 
-STREAM = 2
-"""Stream of `model.noise`: the register is one for all zooms and takes its key from this one."""
 SIZE = 32 * 64
 """Depth of a middling strip, 305 m at the equator."""
 REGION = 101_377
@@ -141,16 +138,6 @@ def ways(
         values = torch.where(road, WIDEST * min(_ROADSIDE * ROAD / scale, 1), water)
         found.append(torch.cat([values, torch.stack([river | road, banks | road]).float()]))
     return torch.stack(found)
-
-
-def places_of(
-    seeds: Sequence[int], zooms: Sequence[int], rows: Indices, cols: Indices
-) -> Iterator[tuple[int, tuple[Indices, Indices], int]]:
-    """For each picture the key of its register, its pixels' middles in pixels of zoom 20, and how many of those are one."""
-    for seed, zoom, *lines in zip(seeds, zooms, rows, cols, strict=True):
-        scale = 1 << (MAX_ZOOM - zoom)
-        y, x = (line * scale + scale // 2 for line in lines)
-        yield signed(noise_key(seed, MAX_ZOOM, STREAM)), (y, x), scale
 
 
 def _rows(v: Tensor, length: Tensor, scale: Tensor, parcel: Tensor) -> Tensor | float:

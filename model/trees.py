@@ -11,10 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from model.fields import smooth
-from model.grid import MAX_ZOOM
+from model.fields import WORLD_BITS, places_of, smooth
 from model.noise import Indices, absorb_
-from model.survey import places_of
+from model.relief import SUN
 
 SIZES = (128, 64)
 """Sides of the squares of two lattices, in pixels of zoom 20: 19 and 10 m at the equator. Crowns are up to as wide."""
@@ -24,7 +23,6 @@ GROVES = ((13, 1.0), (11, 0.6))
 """Of the smooth field by which there are more or fewer: log2 of the side of its cells, 1.2 km and 300 m, and their weights."""
 _DARK, _LIT = 0.9, 1.0
 """How dark crowns are, and by how much lighter or darker towards the sun and away from it, in standard deviations."""
-_SUN = (0.8, 0.6)
 _NEVER = 9.0
 _STREAM = 1 << 9
 """Told from other fields of the same key by this."""
@@ -47,7 +45,7 @@ def trees(
             across, of_row = torch.unique(torch.bitwise_right_shift(y, bits_of), return_inverse=True)
             keys = absorb_(across, key ^ _STREAM ^ size)[of_row][:, None]
             shifted = x + (keys & size - 1)  # rows of squares do not lie one below the other
-            bits = absorb_(torch.bitwise_right_shift(shifted, bits_of).bitwise_and_((1 << MAX_ZOOM + 8 - bits_of) - 1), keys)
+            bits = absorb_(torch.bitwise_right_shift(shifted, bits_of).bitwise_and_((1 << WORLD_BITS - bits_of) - 1), keys)
             radius = (bits & 0xFF).mul_(size).bitwise_right_shift_(11).add_(size // 5)
             free = size - 2 * radius
             down, right = (
@@ -58,7 +56,7 @@ def trees(
             down.div_(reach)
             right.div_(reach)
             inside = down.square() + right.square() < 1
-            lit = down.mul_(_SUN[0]).add_(right.mul_(_SUN[1])).mul_(_LIT).sub_(_DARK)
+            lit = down.mul_(SUN[0]).add_(right.mul_(SUN[1])).mul_(_LIT).sub_(_DARK)
             least = (torch.bitwise_right_shift(bits, 24) & 0xFFFF).float().div_(65536).sub_(groves)
             first = inside & (needed == _NEVER)
             value = torch.where(first, lit, value)

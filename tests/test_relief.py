@@ -44,7 +44,7 @@ def test_a_field_closes_where_the_world_does_and_takes_rows_in_any_order() -> No
     rows = np.arange(5_000_000, 5_000_256)
     around = smooth(((8, 1.0),), rows, np.concatenate([np.arange(size - 128, size), np.arange(128)]), 7, 0, "cpu")
     steps = around.diff(dim=1).abs()
-    assert steps[:, 127].max() <= 1.5 * steps.max() and steps.max() < 0.01
+    assert steps[:, 127].max() <= 1.5 * steps[:, :127].max() and steps.max() < 0.01
     turned = smooth(((8, 1.0),), rows[::-1].copy(), np.arange(128), 7, 0, "cpu")
     assert torch.equal(turned.flip(0), around[:, 128:])
 

@@ -22,8 +22,9 @@ _GREEN = (0.05, 0.11)
 is: rock, snow, water, desert and steppe have less."""
 _WARM = (0.06, 0.14)
 """By how much red exceeds blue, as shares of the mean, likewise: turbid sea is as green as fields, and has less."""
-_DRY, _SNOW = (-0.05, 0.05), (120.0, 150.0)
-"""The same for it to be land at all; and grey levels from which on what is blue is snow."""
+_DRY, _SNOW = (-0.15, -0.05), (120.0, 150.0)
+"""The same for it to be land at all, bluish rock and woods under haze, too; and grey levels from which on what is bluer is
+snow."""
 _REACH, _SMOOTH_MARGIN = 2, 2
 LAND_MARGIN = _REACH + _SMOOTH_MARGIN
 """Parent pixels that `land_use` needs beyond a window."""
@@ -55,5 +56,6 @@ def land_use(wide: Tensor) -> LandUse:
     arable = land * light
     farmed = arable * ramp((green - red + mean - blue) / mean, *_GREEN)
     wild = (ramp(warmth, *_DRY) + ramp(mean, *_SNOW)).clamp(max=1) * lit
-    kinds = torch.cat([farmed, arable, land * lit, wild, land * lit * (1 - light)], 1)
+    woods = wild * (1 - light)
+    kinds = torch.cat([farmed, arable, torch.maximum(land * lit, woods), wild, woods], 1)
     return LandUse(*enlarge_smoothly(kinds, _SMOOTH_MARGIN).chunk(5, 1))

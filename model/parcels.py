@@ -29,14 +29,14 @@ from model.stage import ramp
 from model.survey import survey, ways
 from model.trees import FINEST_ZOOM, trees
 
-RECIPE = 3
+RECIPE = 4
 """Goes up when anything here, in `model.land_use` or in what it lays changes what is generated; part of a planet's identity."""
 
 ZOOM_KNOTS, SHARES = (8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0), (0.0, 0.75, 0.85, 0.8, 0.65, 0.4, 0.2)
 """Share of the noise, as an amplitude, that is a parcel's, by zoom; none beyond. At depth only edges are left to be made."""
 BUILT_SHARES = (0.0, 0.75, 0.85, 0.9, 0.9, 0.85, 0.7)
 """That where it is built up: there is always more to be made."""
-RELIEF_KNOTS, RELIEF_SHARES = (5.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0), (0.0, 0.7, 0.8, 0.8, 0.8, 0.65, 0.5, 0.4)
+RELIEF_KNOTS, RELIEF_SHARES = (5.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0), (0.0, 0.8, 0.93, 0.95, 0.95, 0.85, 0.7, 0.5)
 """That of relief, on land that is not farmed."""
 TREES_SHARE = 0.8
 """That of trees."""
@@ -45,7 +45,7 @@ _COLD, _MILD = 0.42, 0.5
 """Cosines of the latitudes, 65 and 60 degrees, beyond which nothing is farmed, and up to which all may be."""
 _LEVEL = (0.0, -0.15)
 """Ruggedness (`model.relief`) from which on land is level, and from which on it is farmed if it is arable at all."""
-_RUGGED, _GENTLE = (-0.3, 0.2), 0.7
+_RUGGED, _GENTLE = (-0.3, 0.2), 0.9
 """And that up to which relief has a share of `_GENTLE` of what it has where land is rugged, and from which on it has all."""
 _SPARSE, _DENSE = 0.1, 0.8
 """Density of trees (`model.trees`) on open land and in woods."""
@@ -123,7 +123,7 @@ def lay(noise: Tensor, parents: Tensor, sites: Sequence[Site]) -> Tensor:
         heights[index] = torch.where(there, crown, heights[index])
         wild[index] = torch.where(there, use.open[index] * TREES_SHARE, wild[index])
     drawn = {index: register for index, register in registers.items() if shares_at(register.zoom).built}
-    for index, found in _found(survey, sites, crops, drawn):
+    for index, found in _found(survey, sites, crops, drawn, each=True):
         of = shares_at(registers[index].zoom)
         values[index], shares[index] = found[:3], crops[index] * (of.fields * found[3:4] + of.built * found[4:])
     for index, found in _found(ways, sites, use.open, drawn):
@@ -139,11 +139,14 @@ def blend(noise: Tensor, values: Tensor, share: Tensor) -> Tensor:
 
 
 def _found(
-    what: Callable[..., Tensor], sites: Sequence[Site], use: Tensor, registers: Iterable[int]
+    what: Callable[..., Tensor], sites: Sequence[Site], use: Tensor, registers: Iterable[int], each: bool = False
 ) -> Iterator[tuple[int, Tensor]]:
-    """Of the pictures ``registers`` whose ``use`` [B, 4h, 4w] lets them have it, what `survey` or `ways` finds."""
-    which = [index for index in registers if use.device.type != "cpu" or use[index].any()]
+    """Of the pictures ``registers`` whose ``use`` [B, 1, 4h, 4w] lets them have it, ``what`` is there; with ``each`` it is told
+    which pixels have that use, and on a GPU none the less to do all."""
+    on_cpu = use.device.type == "cpu"
+    which = [index for index in registers if not on_cpu or use[index].any()]
     if which:
         seeds, told, rows, cols = zip(*(sites[index] for index in which), strict=True)
         zooms = [register.zoom for register in told if register is not None]
-        yield from zip(which, what(seeds, zooms, np.stack(rows), np.stack(cols), use.device), strict=True)
+        asked = (use[which, 0] > 0,) if each and on_cpu else ()
+        yield from zip(which, what(seeds, zooms, np.stack(rows), np.stack(cols), use.device, *asked), strict=True)

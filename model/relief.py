@@ -16,7 +16,6 @@ from torch import Tensor
 
 from model.fields import octave, places_of, smooth
 from model.noise import Indices
-from model.survey import WIDEST
 
 OCTAVES = (4, 3, 2, 1)
 """log2 of the side of cells, in pixels of the picture."""
@@ -30,8 +29,10 @@ _ERODED = 4.0
 """By how much the squared slope of larger octaves weakens smaller ones."""
 SUN = (0.8, 0.6)
 """What slopes downwards and to the right weigh: those that fall to the south-east are light."""
-_STEEP, _HIGH = 4.5, 0.8
+_STEEP, _HIGH = 6.3, 1.1
 """What slopes and heights weigh in what is seen."""
+MOST = 1.8
+"""Largest value, in standard deviations: woods and snow hardly show smaller ones."""
 HILLS = ((18, 1.0), (16, 0.5))
 """Of the smooth field by which land is rugged or level: log2 of the side of its cells, 39 and 10 km, and their weights."""
 
@@ -43,7 +44,7 @@ def relief(
     seeds: Sequence[int], zooms: Sequence[int], rows: Indices, cols: Indices, device: torch.device | str = "cpu"
 ) -> Tensor:
     """The relief of ``seeds`` [B] at the pixels ``rows`` [B, h] x ``cols`` [B, w] of ``zooms`` [B], float32 [B, 2, h, w]:
-    values within +-`WIDEST`, about 0, in standard deviations; and how rugged it is there, -1.5, level, to 1.5."""
+    values within +-`MOST`, about 0, in standard deviations; and how rugged it is there, -1.5, level, to 1.5."""
     found = []
     for key, (y, x), scale in places_of(seeds, zooms, rows, cols):
         fall, turn, shown = (torch.zeros(len(y), len(x), device=device) for _ in range(3))
@@ -61,5 +62,5 @@ def relief(
             turn.add_(right)
             lit = folded.sub_(0.3).mul_(kept).mul_(_HIGH).sub_(down.mul_(SUN[0]).add_(right.mul_(SUN[1])).mul_(_STEEP))
             shown.add_(lit.mul_(_FALLOFF ** (size - OCTAVES[-1])))
-        found.append(torch.stack([shown.clamp_(-WIDEST, WIDEST), smooth(HILLS, y, x, key ^ _STREAM, 16, device)]))
+        found.append(torch.stack([shown.clamp_(-MOST, MOST), smooth(HILLS, y, x, key ^ _STREAM, 16, device)]))
     return torch.stack(found)

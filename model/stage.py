@@ -10,9 +10,35 @@ ENLARGE_MARGIN = 2
 """Parent pixels that `enlarge` needs beyond a window for its result not to depend on the window's border."""
 
 
+def _keys(t: float, a: float = -0.75) -> list[float]:
+    """Weights of four pixels for a place ``t`` after the second of them (Keys 1981)."""
+    near = [((a + 2) * d - (a + 3)) * d * d + 1 for d in (t, 1 - t)]
+    far = [((a * d - 5 * a) * d + 8 * a) * d - 4 * a for d in (1 + t, 2 - t)]
+    return [far[0], *near, far[1]]
+
+
+_CUBIC = [_keys(t) for t in (0.625, 0.875, 0.125, 0.375)]
+"""Of four parents, for each of four children in a row."""
+
+
 def enlarge(parent: Tensor) -> Tensor:
-    """Bicubic 4x enlargement [B, 3, h, w] -> [B, 3, 4h, 4w]; pixels are areas (no align_corners)."""
-    return F.interpolate(parent, scale_factor=4, mode="bicubic", align_corners=False)
+    """Bicubic 4x enlargement [B, C, h, w] -> [B, C, 4h, 4w]; pixels are areas (no align_corners). As `F.interpolate` has it
+    (Keys 1981, with a = -0.75), but along one axis after the other, which takes a third of the time."""
+    return _cubic(_cubic(parent.transpose(2, 3)).transpose(2, 3).contiguous())
+
+
+def _cubic(image: Tensor) -> Tensor:
+    """`enlarge` of rows alone, [B, C, h, w] -> [B, C, 4h, w], summed in one order."""
+    height = image.shape[2]
+    wide = F.pad(image, (0, 0, 2, 2), mode="replicate")
+    phases = []
+    for phase, weights in enumerate(_CUBIC):
+        first = phase // 2  # the first two of four children lie before the middle of their parent
+        total = weights[0] * wide.narrow(2, first, height)
+        for tap in range(1, 4):
+            total = total + weights[tap] * wide.narrow(2, first + tap, height)
+        phases.append(total)
+    return torch.stack(phases, 3).flatten(2, 3)
 
 
 def double(image: Tensor) -> Tensor:
@@ -32,7 +58,7 @@ def ramp(values: Tensor, low: float, high: float) -> Tensor:
     return ((values - low) / (high - low)).clamp(0, 1)
 
 
-RECIPE = 10
+RECIPE = 11
 """Goes up when anything here or in `model.coast` changes what is generated; part of a planet's identity."""
 
 _SMOOTH_ROUNDS = 2
@@ -41,7 +67,7 @@ _CUT = 15
 _CALM = 0.3
 """Power of what a block's contrast would have to be multiplied by, for nothing in it to be too light, by which it is. With 0
 snow is harsher, and what bf16 rounds is seen as much as everything else that is made up near white."""
-_TO_WHITE, _TO_BLACK = 0.55, 0.8
+_TO_WHITE, _TO_BLACK = 0.55, 0.7
 """Share of what a parent pixel leaves up to white and down to black that its children may take: a pixel of pure white or black
 would have only such descendants, a square without texture that grows with every zoom. Real pictures are nearly black more often
 than nearly white: a smaller share of what is below costs contrast."""
@@ -115,16 +141,19 @@ def level_off(deviation: Tensor, most: Tensor) -> Tensor:
     So snow keeps its rocks and shadows. Scaled down instead, a block of snow at a ridge is a white square, which every further
     zoom enlarges. It is cut and raised in all channels alike, for shadows that one of them lacks are red.
     """
-    over = (deviation - _repeat(most)).amax(1, keepdim=True)
-    if not over.gt(0).any():  # hardly anything but snow is
+    over = F.pixel_unshuffle((deviation - _repeat(most)).amax(1, keepdim=True), 4).permute(0, 2, 3, 1)
+    above = over.amax(-1) > 0
+    if not above.any():
         return deviation
-    over = F.pixel_unshuffle(over, 4)
-    highest = over.permute(0, 2, 3, 1).sort(-1, descending=True).values[..., :_CUT].cumsum(-1)
+    over = over[above]  # hardly anything but snow has more than a few such blocks
+    highest = over.sort(-1, descending=True).values[:, :_CUT].cumsum(-1)
     # Raised by s, the mean of what is cut, max(0, over + s), is s. If the k highest are cut that is their sum / (16 - k), and
     # it is never less than that of another k.
-    raised = (highest / (16 - torch.arange(1, _CUT + 1, device=over.device))).amax(-1).clamp(min=0)[:, None]
-    cut = (over + raised).clamp(min=0)
-    return deviation + detail(_repeat(raised) - F.pixel_shuffle(cut, 4))
+    raised = (highest / (16 - torch.arange(1, _CUT + 1, device=over.device))).amax(-1, keepdim=True).clamp(min=0)
+    change = raised - (over + raised).clamp(min=0)
+    levelled = torch.zeros(*above.shape, 16, device=over.device, dtype=over.dtype)
+    levelled[above] = change - change.mean(-1, keepdim=True)
+    return deviation + F.pixel_shuffle(levelled.permute(0, 3, 1, 2), 4)
 
 
 def _room(deviation: Tensor, most: Tensor) -> Tensor:

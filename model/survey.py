@@ -78,23 +78,39 @@ _TINTED = 0.35
 
 
 def survey(
-    seeds: Sequence[int], zooms: Sequence[int], rows: Indices, cols: Indices, device: torch.device | str = "cpu"
+    seeds: Sequence[int],
+    zooms: Sequence[int],
+    rows: Indices,
+    cols: Indices,
+    device: torch.device | str = "cpu",
+    where: Tensor | None = None,
 ) -> Tensor:
     """The registers of ``seeds`` [B] at the pixels ``rows`` [B, h] x ``cols`` [B, w] of ``zooms`` [B], without their `ways`,
     float32 [B, 5, h, w]: values for three channels, about 0, in standard deviations; whether they are of fields or roads, 1 or
-    0; and whether of what is built up. Where they are of neither the register says nothing."""
+    0; and whether of what is built up. Where they are of neither the register says nothing. What is asked for only ``where``,
+    bool [B, h, w], costs less, and is 0 elsewhere."""
     keys, places, scales = zip(*places_of(seeds, zooms, rows, cols), strict=True)
     bends = [[smooth(BENDS, y, x, key, shift, device) for (y, x), key in zip(places, keys, strict=True)] for shift in (0, 16)]
-    down, right = (torch.stack(bend).floor_().long() for bend in bends)
+    down, right = (torch.stack(bend) for bend in bends)
     y, x = (torch.as_tensor(np.stack(lines), device=device) for lines in zip(*places, strict=True))
-    y, x = y[..., None], x[:, None]
-    scale, key = (torch.tensor(values, device=device)[:, None, None] for values in (scales, keys))
+    y, x = y[..., None].expand(right.shape), x[:, None].expand(right.shape)
+    scale, key = (torch.tensor(values, device=device)[:, None, None].expand(right.shape) for values in (scales, keys))
+    if where is None or where.all():
+        return torch.stack(_register(y, x, down, right, scale, key), 1)
+    found = torch.zeros(5, *right.shape, device=device)
+    found[:, where] = torch.stack(_register(*(lines[where] for lines in (y, x, down, right, scale, key))))
+    return found.transpose(0, 1)
 
+
+def _register(y: Tensor, x: Tensor, down: Tensor, right: Tensor, scale: Tensor, key: Tensor) -> list[Tensor]:
+    """What `survey` says of pixels in any number and order, five of their shape; they have all that there is to know of them:
+    their place, how it is bent, the side of a pixel and the key of its register."""
+    down, right = (bend.floor().long() for bend in (down, right))
     row = absorb_(_floor(y + down, REGION), key)
     region = absorb_(_floor(x + right + _below(row, REGION), REGION), row)
     straight = _bits(region, 40, 15) < STRAIGHT
     y, x = (torch.where(straight, place, place + bends) for place, bends in ((y, down), (x, right)))
-    along, across, length = _directions(device)[:, _below(_bits(region, 8, 0xFFFF), len(DIRECTIONS))]
+    along, across, length = _directions(y.device)[:, _below(_bits(region, 8, 0xFFFF), len(DIRECTIONS))]
     depth = _bits(region, 24, 0xFF).add_(180).mul_(length).bitwise_right_shift_(8)
     u, v = along * x + across * y, along * y - across * x
     strip, beside = _interval(v, depth, region)
@@ -112,13 +128,14 @@ def survey(
     square = along * along + across * across
     left, top = _floor(along * end - across * start, square), _floor(across * end + along * start, square)
     built = _built(left, top, key, parcel)
-    if built.device.type != "cpu" or built.any():
+    if built.device.type != "cpu":
         light = torch.where(built, _lots(u, v, length, parcel), light)
-    values = torch.stack([light + _TINTED * _value(parcel, 12 * channel) for channel in (1, 2, 3)], 1)
+    elif built.any():
+        light[built] = _lots(*(lines[built] for lines in (u, v, length, parcel)))
     shown = road * (_ROADSIDE * ROAD / scale).clamp(max=1)
-    values = values + shown[:, None] * (WIDEST - values)
+    values = [light + _TINTED * _value(parcel, 12 * channel) for channel in (1, 2, 3)]
     field = ((_bits(parcel, 48, 0xFFFF) < CULTIVATED * 0x10000) | road) & ~built
-    return torch.cat([values, torch.stack([field, built], 1)], 1)
+    return [*(value + shown * (WIDEST - value) for value in values), field.float(), built.float()]
 
 
 def ways(

@@ -17,6 +17,7 @@ from model import base as base_module
 from model.base import SOURCE_VARIABLE, BasePicture, default_cache_dir, load_base
 from model.errors import BasePictureError, ModelError, WindowError
 from model.grid import lonlat_to_pixel, pixel_to_lonlat
+from model.tone import darken_painted_seas
 
 # On a bare GPU machine the picture is named by the variable; the tests below set and unset it themselves.
 NAMED_SOURCE = os.environ.get(SOURCE_VARIABLE)
@@ -49,12 +50,12 @@ def earth(cache_dir: Path) -> BasePicture:
 
 @pytest.fixture(scope="module")
 def ramp(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BasePicture]:
-    """A globe whose colours say where they are: red longitude, green latitude, blue 100 everywhere."""
+    """A globe whose colours say where they are: red longitude, green latitude, blue 20 everywhere, as no sea is."""
     folder = tmp_path_factory.mktemp("ramp")
     lon, lat = np.meshgrid((np.arange(720) + 0.5) / 2 - 180, 90 - (np.arange(360) + 0.5) / 2)
     red = np.abs(lon) / 180 * 200 + 20  # the same at both sides of the antimeridian
     green = (lat + 90) / 180 * 200 + 20
-    pixels = np.stack([red, green, np.full_like(red, 100)], -1).round().astype(np.uint8)
+    pixels = np.stack([red, green, np.full_like(red, 20)], -1).round().astype(np.uint8)
     path = _picture(folder / "ramp.png", pixels)
     return path, load_base(folder / "cache", path)
 
@@ -93,12 +94,20 @@ def test_reprojection_is_exact_to_a_grey_level(ramp: tuple[Path, BasePicture]) -
         if abs(lon) > 4:  # the ramp's ridge at longitude 0 is rounded by the kernel
             assert base.pixels[y, x, 0] == pytest.approx(_tone(abs(lon) / 180 * 200 + 20, 0), abs=1.2)
         assert base.pixels[y, x, 1] == pytest.approx(_tone((lat + 90) / 180 * 200 + 20, 1), abs=1.2)
-        assert base.pixels[y, x, 2] == round(_tone(100, 2))
+        assert base.pixels[y, x, 2] == round(_tone(20, 2))
 
 
 def test_longitudes_do_not_change_how_rows_look(ramp: tuple[Path, BasePicture]) -> None:
     _, base = ramp
     assert np.ptp(base.pixels[:, :, 1], axis=1).max() == 0
+
+
+def test_painted_shelves_are_as_dark_as_open_water_and_nothing_else_is_darker() -> None:
+    shelf, deep, reef, woods, snow = (49, 96, 153), (11, 19, 49), (44, 74, 87), (40, 58, 35), (225, 230, 240)
+    before = np.array([[shelf, deep, reef, woods, snow]], np.float32)
+    after = darken_painted_seas(before)[0]
+    assert np.allclose(after[0], 0.63 * before[0, 0], atol=0.5) and np.array_equal(after[2:], before[0, 2:])
+    assert np.allclose(after[1], 0.9 * before[0, 1], atol=0.5) and after[0].mean() > 2 * after[1].mean()
 
 
 def test_antimeridian_is_no_seam(earth: BasePicture) -> None:
@@ -149,13 +158,18 @@ def test_picture_is_kept_and_taken_from_the_cache(earth: BasePicture, cache_dir:
     assert kept.stat().st_size < 51_000_000
 
 
-@pytest.fixture(scope="module")
-def grey(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BasePicture, Path]:
-    """A grey globe, what is loaded of it, and the file that keeps that."""
-    folder = tmp_path_factory.mktemp("grey")
-    source = _picture(folder / "grey.png", np.full((90, 180, 3), 77, np.uint8))
-    first = load_base(folder / "cache", source)
-    (kept,) = (folder / "cache").iterdir()
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worlds of 1024 px, for tests of what becomes of sources and files: there are many, and a whole one takes seconds."""
+    monkeypatch.setattr(base_module, "BASE_ZOOM", 2)
+
+
+@pytest.fixture
+def grey(small: None, tmp_path: Path) -> tuple[Path, BasePicture, Path]:
+    """A small grey globe, what is loaded of it, and the file that keeps that."""
+    source = _picture(tmp_path / "grey.png", np.full((90, 180, 3), 77, np.uint8))
+    first = load_base(tmp_path / "cache", source)
+    (kept,) = (tmp_path / "cache").iterdir()
     return source, first, kept
 
 
@@ -179,13 +193,15 @@ def test_a_damaged_cached_picture_is_made_anew(
     assert len(list(cache_dir.iterdir())) == 1
 
 
-def test_sources_do_not_share_a_cache_file(tmp_path: Path) -> None:
+def test_sources_do_not_share_a_cache_file(small: None, tmp_path: Path) -> None:
     one = load_base(tmp_path, _picture(tmp_path / "1.png", np.full((90, 180, 3), 77, np.uint8)))
     two = load_base(tmp_path, _picture(tmp_path / "2.png", np.full((90, 180, 3), 78, np.uint8)))
     assert one.digest != two.digest
 
 
-def test_a_directory_that_cannot_be_made_is_only_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_directory_that_cannot_be_made_is_only_a_warning(
+    small: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "file").write_text("in the way")
     source = _picture(tmp_path / "grey.png", np.full((90, 180, 3), 77, np.uint8))
     with caplog.at_level(logging.WARNING):
@@ -194,12 +210,12 @@ def test_a_directory_that_cannot_be_made_is_only_a_warning(tmp_path: Path, caplo
     assert base.pixels[0, 0, 0] == round(_tone(77, 0))
 
 
-def test_the_variable_names_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_names_the_source(small: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SOURCE_VARIABLE, str(_picture(tmp_path / "grey.png", np.full((90, 180, 3), 77, np.uint8))))
     assert np.all(load_base(tmp_path).pixels[..., 2] == round(_tone(77, 2)))
 
 
-def test_grey_and_palette_pictures_are_taken_too(tmp_path: Path) -> None:
+def test_grey_and_palette_pictures_are_taken_too(small: None, tmp_path: Path) -> None:
     path = tmp_path / "grey.png"
     Image.new("L", (180, 90), 77).save(path)
     assert load_base(tmp_path, path).pixels[9, 9, 1] == round(_tone(77, 1))

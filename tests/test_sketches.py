@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.survey import WIDEST
+from model.relief import MOST as STRONGEST
 from model.training import energy
 from model.training.sketches import LEAST, MOST, RADII, Sketches, flattened, sketch
 
@@ -24,7 +24,7 @@ def field(side: int = 96) -> Tensor:
 @pytest.mark.parametrize("radius", RADII)
 def test_grain_goes_and_edges_and_thin_lines_stay(radius: int) -> None:
     drawn = sketch(field(), radius)[0, 0, 16:-16]
-    assert drawn.abs().max() <= WIDEST
+    assert drawn.abs().max() <= STRONGEST
     light, dark, road = drawn[:, 36:46].mean(), drawn[:, 50:60].mean(), drawn[:, 72].mean()
     assert light > 0.3 and dark < -0.3
     assert road > drawn[:, 66:70].mean() + 1 and road > drawn[:, 75:79].mean() + 1

@@ -61,6 +61,14 @@ def test_darkening_keeps_the_colour_and_brightening_adds_light() -> None:
     assert COLOUR_SHARE < (shade(colour, between) / colour).mean() < 1
 
 
+def test_enlargement_is_bicubic_and_the_same_in_every_window() -> None:
+    parent = torch.randn(2, 3, 20, 26, generator=torch.Generator().manual_seed(10))
+    whole = enlarge(parent)
+    assert torch.allclose(whole, F.interpolate(parent, scale_factor=4, mode="bicubic", align_corners=False), atol=2e-6)
+    part = enlarge(parent[..., 3:17, 5:21])
+    assert torch.equal(part[..., 8:-8, 8:-8], whole[..., 20:60, 28:76])
+
+
 def test_a_block_that_has_no_room_in_one_channel_takes_no_colour_from_that() -> None:
     parent = to_unit(torch.tensor([250, 180, 120], dtype=torch.uint8)).view(1, 3, 1, 1).expand(1, 3, 8, 8)
     light = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(5))

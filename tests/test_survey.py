@@ -41,6 +41,13 @@ def test_what_is_at_a_place_does_not_depend_on_the_window_or_on_company() -> Non
     assert not torch.equal(at(14, 5000, 7000, seed=4), whole)
 
 
+def test_what_is_asked_for_at_some_pixels_is_what_all_have_there() -> None:
+    whole = at(14, 5000, 7000)
+    rows, cols = np.arange(5000, 5128)[None], np.arange(7000, 7128)[None]
+    for where in (whole[0] > 0.3, torch.ones_like(whole[0]) > 0, torch.zeros_like(whole[0]) > 0):
+        assert torch.equal(survey([3], [14], rows, cols, where=where[None])[0], whole * where)
+
+
 def test_rows_and_columns_may_come_in_any_order() -> None:
     rows, cols = np.arange(5000, 5064), np.arange(7000, 7064)
     turned = survey([3], [14], rows[None, ::-1].copy(), cols[None, ::-1].copy())[0]

@@ -38,12 +38,20 @@ CROP, BATCH, CROPS = 192, 4, 1200
 MARGIN = 4
 """Parent pixels at a crop's border that are not counted: the padding shows there."""
 CHAIN_GAIN = np.array(
-    [[1.08, 1.21, 1.42, 1.05, 1.11, 1.03, 1.0, 1.04], [1.08, 1.21, 1.42, 1.25, 1.48, 1.51, 1.01, 1.06]], np.float32
+    [
+        [1.08, 1.21, 1.42, 1.05, 1.11, 1.03, 1.0, 1.04],
+        [1.08, 1.21, 1.42, 1.25, 1.7, 1.81, 1.01, 1.06],
+        [0.85, 0.85, 1.0, 0.75, 0.55, 0.5, 0.5, 0.6],
+        [1.0, 1.0, 1.0, 0.8, 0.5, 0.75, 1.0, 1.0],
+    ],
+    np.float32,
 )
-"""Times the amplitudes, by `GSD_KNOTS`, of dark land and water, and of light land. On training crops chains have the
-contrast of real imagery without it; held-out land is rougher where it is light, and what each stage lacks the next one
-multiplies (docs/training.md)."""
+"""Times the amplitudes, by `GSD_KNOTS`, of dark land and water; of light land; and of these again on water and on woods. On
+training crops chains have the contrast of real imagery without it; held-out land is rougher where it is light, held-out water
+and woods are calmer, and what each stage lacks or has too much of the next one multiplies (docs/training.md)."""
 LIGHT_LAND = np.multiply.outer([0.0, 0.5, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]).astype(np.float32)
+WATER = np.multiply.outer([1.0, 1.0, 1.0, 1.0], [1.0, 0.0, 0.0, 0.0]).astype(np.float32)
+WOODS = np.multiply.outer([1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]).astype(np.float32)
 """By `LIGHT_KNOTS` and `TINT_KNOTS`."""
 LEAST, MOST = 0.3, 1.8
 
@@ -108,8 +116,9 @@ def measure_sparsity(
 
 def raised(amplitudes: Amplitudes) -> Amplitudes:
     """``amplitudes`` with those by cover times `CHAIN_GAIN`."""
-    dark, light = CHAIN_GAIN[..., None, None]
-    return replace(amplitudes, cover=amplitudes.cover * (dark + LIGHT_LAND * (light - dark)))
+    dark, light, water, woods = CHAIN_GAIN[..., None, None]
+    gain = (dark + LIGHT_LAND * (light - dark)) * (1 + WATER * (water - 1)) * (1 + WOODS * (woods - 1))
+    return replace(amplitudes, cover=(amplitudes.cover * gain).astype(np.float32))
 
 
 def calibrate(

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from model.parcels import blend
-from model.survey import WIDEST
+from model.relief import MOST as STRONGEST
 
 LEAST, MOST = 0.25, 0.95
 """Range of the shares of the noise, as amplitudes, that a sketch has: what serves best can then be chosen afterwards."""
@@ -67,7 +67,7 @@ class Sketches:
 
 
 def sketch(pictures: Tensor, radius: int) -> Tensor:
-    """Of ``pictures`` [B, 3, h, w], alike in shape, within `WIDEST` and of about unit variance where there is much to see."""
+    """Of ``pictures`` [B, 3, h, w], alike in shape, within `STRONGEST`, of about unit variance where there is much to see."""
     flat = pictures
     for _ in range(ROUNDS):
         flat = flattened(flat, radius)
@@ -77,7 +77,7 @@ def sketch(pictures: Tensor, radius: int) -> Tensor:
     drawn = drawn - broad(drawn)
     grey = drawn.mean(1, keepdim=True)
     drawn = grey + _TINTED * (drawn - grey)
-    return (drawn / (broad(grey.square()).sqrt() + _FAINT)).clamp(-WIDEST, WIDEST)
+    return (drawn / (broad(grey.square()).sqrt() + _FAINT)).clamp(-STRONGEST, STRONGEST)
 
 
 def flattened(image: Tensor, radius: int) -> Tensor:

@@ -10,7 +10,8 @@ integers and in floats rounded as IEEE 754 says, so that every device has the sa
     parcel      along it: intervals twice as long, of its own in each strip
     roads       where every fourth strip begins, and across them; light, and a pixel wide at least
     rows        along a parcel, where pixels are fine enough to show them
-    town        parcels near the middle of some squares of `TOWN` px, and a few elsewhere: lots with houses, and streets
+    town        parcels near the middle of some squares of `TOWN` px, and a few elsewhere: lots with houses, apart or side by
+                side, or with halls, and streets
     river       where another smooth field is 0; dark, with woods beside it
     road        and, in wild land, where a third one is; light
 """
@@ -55,8 +56,9 @@ _SETTLED, _HAMLETS = 160, 8
 """And of 256 parcels anywhere so many are built up."""
 LOT, STREET, CROSS_STREETS = 160, 56, 1600
 """Widths of a lot and of a street, 24 m and 8 m at the equator, and the distance between streets across others."""
-_ROOF, _GARDEN, _STREET, _VARIED = 1.3, 0.8, 1.2, 0.3
-"""How light or dark roofs are, how dark gardens and how light streets; and by how much of a parcel's value they vary."""
+_ROOF, _GARDEN, _YARD, _STREET, _VARIED = 1.3, 0.8, 0.1, 1.2, 0.3
+"""How light or dark roofs are, how dark gardens and yards and how light streets; and by how much of a parcel's value they
+vary."""
 RIVERS = ((17, 1.0), (15, 0.2), (13, 0.04))
 """Of the smooth fields whose sum is 0 along rivers: log2 of the side of their cells, 20, 5 and 1.2 km, and their weights."""
 RIVER, _BANKS = 440.0, 2.0
@@ -180,17 +182,22 @@ def _built(x: Tensor, y: Tensor, key: Tensor, parcel: Tensor) -> Tensor:
 
 
 def _lots(u: Tensor, v: Tensor, length: Tensor, parcel: Tensor) -> Tensor:
-    """Values where it is built up: gardens are dark, houses light or dark, streets, along every second row of lots, light."""
-    lot, street, apart = (_part(length, size) for size in (LOT, STREET, CROSS_STREETS))
+    """Values where it is built up: gardens are dark, houses light or dark, streets, along every second row of lots, light. Of
+    eight parcels one has halls, on lots four times as large, and two have houses side by side and yards."""
+    kind, lot, street, apart = _bits(parcel, 52, 7), *(_part(length, size) for size in (LOT, STREET, CROSS_STREETS))
+    lot = torch.where(kind == 0, 4 * lot, lot)
     row, behind = _interval(v, 2 * lot, parcel)
     first = (row & 1) == 0
     absorb_(row, parcel)
     house, beside = _interval(u, lot, row)
     absorb_(house, row)
     _, across = _interval(u, apart, parcel)
-    inside = (4 * behind > 3 * lot) & (2 * behind < 3 * lot) & (6 * beside > lot) & (4 * beside < 3 * lot)
+    apiece = (4 * behind > 3 * lot) & (2 * behind < 3 * lot) & (6 * beside > lot) & (4 * beside < 3 * lot)
+    close = (3 * behind > lot) & (8 * behind < 15 * lot) & (12 * beside > lot) & (12 * beside < 11 * lot)
+    dense = kind < 3
+    inside = torch.where(dense, close, apiece)
     roof = torch.where(_bits(house, 20, 3) > 0, _ROOF, -_ROOF) + _VARIED * _value(house, 0)
-    light = torch.where(inside, roof, _VARIED * _value(house, 24) - _GARDEN)
+    light = torch.where(inside, roof, _VARIED * _value(house, 24) - torch.where(dense, _YARD, _GARDEN))
     streets = ((behind >= 0) & (behind < street) & first) | ((across >= 0) & (across < street))
     return torch.where(streets, _STREET, light)
 

@@ -84,9 +84,11 @@ class TileLog:
         return self.file.read(int(row[1]))
 
     def close(self) -> None:
-        """Closes both files."""
-        self.file.close()
-        self._connection.close()
+        """Closes both files. On a full disk what the first has still to write cannot be, which is raised again."""
+        try:
+            self.file.close()
+        finally:
+            self._connection.close()
 
     def _offset_of(self, digest: bytes) -> int | None:
         row = self._connection.execute("SELECT offset FROM tile WHERE digest = ? LIMIT 1", (digest,)).fetchone()

@@ -25,7 +25,7 @@ from model.base_contrast import MARGIN, raise_contrast
 from model.coast import box_mean, coasts, may_have_coasts, sharpen
 from model.errors import BasePictureError, WindowError
 from model.grid import world_size
-from model.stage import to_bytes, to_unit
+from model.stage import keys, to_bytes, to_unit
 from model.tone import darken_painted_seas, tone_blue_marble
 
 BASE_ZOOM = 4
@@ -242,8 +242,7 @@ def _kernel(centres: NDArray[np.float64], scale: NDArray[np.float64]) -> tuple[N
     first = np.floor(centres - 2.0 * scale - 0.5).astype(np.int64) + 1
     indices = first + np.arange(taps)[:, None]
     t = np.abs(indices + 0.5 - centres) / scale
-    near = (1.5 * t - 2.5) * t * t + 1.0
-    far = ((-0.5 * t + 2.5) * t - 4.0) * t + 2.0
+    near, far = keys(t, -0.5)
     weights = np.where(t < 1.0, near, np.where(t < 2.0, far, 0.0))
     return indices, (weights / weights.sum(axis=0)).astype(np.float32)
 

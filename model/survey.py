@@ -184,8 +184,9 @@ def _built(x: Tensor, y: Tensor, key: Tensor, parcel: Tensor) -> Tensor:
 def _lots(u: Tensor, v: Tensor, length: Tensor, parcel: Tensor) -> Tensor:
     """Values where it is built up: gardens are dark, houses light or dark, streets, along every second row of lots, light. Of
     eight parcels one has halls, on lots four times as large, and two have houses side by side and yards."""
-    kind, lot, street, apart = _bits(parcel, 52, 7), *(_part(length, size) for size in (LOT, STREET, CROSS_STREETS))
-    lot = torch.where(kind == 0, 4 * lot, lot)
+    lot, street, apart = (_part(length, size) for size in (LOT, STREET, CROSS_STREETS))
+    kind = _bits(parcel, 52, 7)
+    lot, dense = torch.where(kind == 0, 4 * lot, lot), kind < 3
     row, behind = _interval(v, 2 * lot, parcel)
     first = (row & 1) == 0
     absorb_(row, parcel)
@@ -194,7 +195,6 @@ def _lots(u: Tensor, v: Tensor, length: Tensor, parcel: Tensor) -> Tensor:
     _, across = _interval(u, apart, parcel)
     apiece = (4 * behind > 3 * lot) & (2 * behind < 3 * lot) & (6 * beside > lot) & (4 * beside < 3 * lot)
     close = (3 * behind > lot) & (8 * behind < 15 * lot) & (12 * beside > lot) & (12 * beside < 11 * lot)
-    dense = kind < 3
     inside = torch.where(dense, close, apiece)
     roof = torch.where(_bits(house, 20, 3) > 0, _ROOF, -_ROOF) + _VARIED * _value(house, 0)
     light = torch.where(inside, roof, _VARIED * _value(house, 24) - torch.where(dense, _YARD, _GARDEN))

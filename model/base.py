@@ -25,6 +25,7 @@ from model.base_contrast import MARGIN, raise_contrast
 from model.coast import box_mean, coasts, may_have_coasts, sharpen
 from model.errors import BasePictureError, WindowError
 from model.grid import world_size
+from model.soil import browner
 from model.stage import keys, to_bytes, to_unit
 from model.tone import darken_painted_seas, tone_blue_marble
 
@@ -32,7 +33,7 @@ BASE_ZOOM = 4
 SOURCE_VARIABLE = "METAEARTH_BASE_PICTURE"
 
 #: Goes up whenever the reprojection, the tone, the contrast or a coast changes, so that older cached pictures are not taken.
-_RECIPE = 4
+_RECIPE = 5
 #: Pixels around one in which sea and land are looked for: at 70 degrees the source has a pixel for every three.
 _COAST_REACH = 3
 _COAST_WIDTH = 0.15
@@ -193,12 +194,13 @@ def _reproject(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _raise(mercator: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """`raise_contrast` and `darken_painted_seas` of the whole world, some rows at once."""
+    """`raise_contrast`, `darken_painted_seas` and `browner` of the whole world, some rows at once."""
     size, raised = len(mercator), np.empty_like(mercator)
     for top in range(0, size, _ROWS_AT_ONCE):
         first, last = max(0, top - MARGIN), min(size, top + _ROWS_AT_ONCE + MARGIN)
         part = raise_contrast(darken_painted_seas(mercator[first:last].astype(np.float32)))[top - first :][:_ROWS_AT_ONCE]
-        raised[top : top + _ROWS_AT_ONCE] = np.rint(part.clip(0, 255))
+        image = torch.from_numpy(part / np.float32(127.5) - 1).permute(2, 0, 1)[None]
+        raised[top : top + _ROWS_AT_ONCE] = to_bytes(browner(image))[0].permute(1, 2, 0).numpy()
     return raised
 
 

@@ -21,6 +21,7 @@ from model.noise import STREAM_CONDITION, STREAM_SAMPLER, world_noise
 from model.parcels import Register, lay
 from model.precision import Compute
 from model.sampler import sample
+from model.soil import light_browner
 from model.stage import ENLARGE_MARGIN, enlarge, project, shade, to_bytes, to_unit
 from model.store import Pixels
 from model.weights import Weights
@@ -110,7 +111,7 @@ class Engine:
         if (found := enlarged_coasts(wide)) is not None:
             waves = torch.stack([self._waves(window) for window in windows])
             upper, shaded = sharpen(upper, found, waves), calmed(shaded, found)
-        return project(upper + RESIDUAL_SCALE * shaded, parent)
+        return project(light_browner(upper + RESIDUAL_SCALE * shaded), parent)
 
     def _noise(self, window: Window, stream: int, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Tensor:
         return world_noise(self.seed, window.zoom, stream, rows, cols, self.compute.device)

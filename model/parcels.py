@@ -29,7 +29,7 @@ from model.stage import ramp
 from model.survey import survey, ways
 from model.trees import FINEST_ZOOM, trees
 
-RECIPE = 4
+RECIPE = 5
 """Goes up when anything here, in `model.land_use` or in what it lays changes what is generated; part of a planet's identity."""
 
 ZOOM_KNOTS, SHARES = (8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0), (0.0, 0.75, 0.85, 0.8, 0.65, 0.4, 0.2)

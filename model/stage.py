@@ -71,8 +71,8 @@ def ramp(values: Tensor, low: float, high: float) -> Tensor:
     return ((values - low) / (high - low)).clamp(0, 1)
 
 
-RECIPE = 11
-"""Goes up when anything here or in `model.coast` changes what is generated; part of a planet's identity."""
+RECIPE = 12
+"""Goes up when anything here, in `model.coast` or in `model.soil` changes what is generated; part of a planet's identity."""
 
 _SMOOTH_ROUNDS = 2
 _CUT = 15
@@ -85,20 +85,21 @@ _TO_WHITE, _TO_BLACK = 0.55, 0.7
 would have only such descendants, a square without texture that grows with every zoom. Real pictures are nearly black more often
 than nearly white: a smaller share of what is below costs contrast."""
 
-COLOUR_SHARE = 0.5
-"""How much of a residual's differences from grey is kept where the parent is grey. What the network makes up of colour does not
-hang together with what it makes up of light and dark, and shows as speckles on snow, rock and coasts."""
+COLOUR_SHARE, MOST_COLOUR = 0.75, 1.5
+"""What a residual's differences from grey are multiplied by where the parent is grey, and where it has colour. On plants and on
+soil real detail has half as much again as the network gives it; on grey what it makes up of colour does not hang together with
+what it makes up of light and dark, and shows as speckles on snow, rock and coasts."""
 _GREY, _COLOURED = 0.15, 0.4
-"""Saturations (`saturation`) up to which a parent is grey, and from which on all colour is kept."""
+"""Saturations (`saturation`) up to which a parent is grey, and from which on it has colour."""
 _LIGHT, _SNOW = 0.8, 0.3
 """Light, the mean of the channels above black (white is 2), from which on less of the colour is kept, and the share of it that
 is kept of what is white."""
 
 
 def colour_share(light: Tensor) -> Tensor:
-    """Share [B, 1, H, W] of a residual's colour that is kept over what has the ``light`` [B, 3, H, W], above 0 (black)."""
+    """What a residual's colour is multiplied by, [B, 1, H, W], over what has the ``light`` [B, 3, H, W], above 0 (black)."""
     mean = light.mean(1, keepdim=True)
-    share = COLOUR_SHARE + (1 - COLOUR_SHARE) * ramp(saturation(light, mean), _GREY, _COLOURED)
+    share = COLOUR_SHARE + (MOST_COLOUR - COLOUR_SHARE) * ramp(saturation(light, mean), _GREY, _COLOURED)
     return share * (1 - (1 - _SNOW) * ramp(mean, _LIGHT, 2))
 
 

@@ -75,8 +75,9 @@ _STREAM = 1 << 10
 """Told from other fields of the same key by this."""
 _JITTER = 180
 """Of 256, of intervals."""
-_TINTED = 0.35
-"""Of a parcel's value, what each channel has for itself."""
+_TINT, _TOWN_TINT, _FURTHEST = (1.0, -0.8, -0.2), 0.3, 1.8
+"""Times a parcel's second value, what its channels have beyond the first, for some fields are brown and some green; the share
+of it that parcels of towns have; and the largest value of a channel."""
 
 
 def survey(
@@ -135,7 +136,8 @@ def _register(y: Tensor, x: Tensor, down: Tensor, right: Tensor, scale: Tensor, 
     elif built.any():
         light[built] = _lots(*(lines[built] for lines in (u, v, length, parcel)))
     shown = road * (_ROADSIDE * ROAD / scale).clamp(max=1)
-    values = [light + _TINTED * _value(parcel, 12 * channel) for channel in (1, 2, 3)]
+    tint = _value(parcel, 12) * torch.where(built, _TOWN_TINT, 1.0)
+    values = [(light + share * tint).clamp(-_FURTHEST, _FURTHEST) for share in _TINT]
     field = ((_bits(parcel, 48, 0xFFFF) < CULTIVATED * 0x10000) | road) & ~built
     return [*(value + shown * (WIDEST - value) for value in values), field.float(), built.float()]
 

@@ -50,11 +50,11 @@ def earth(cache_dir: Path) -> BasePicture:
 
 @pytest.fixture(scope="module")
 def ramp(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, BasePicture]:
-    """A globe whose colours say where they are: red longitude, green latitude, blue 20 everywhere, as no sea is."""
+    """A globe whose colours say where they are: red longitude, green latitude, blue 20 everywhere, as no sea and no soil is."""
     folder = tmp_path_factory.mktemp("ramp")
     lon, lat = np.meshgrid((np.arange(720) + 0.5) / 2 - 180, 90 - (np.arange(360) + 0.5) / 2)
-    red = np.abs(lon) / 180 * 200 + 20  # the same at both sides of the antimeridian
-    green = (lat + 90) / 180 * 200 + 20
+    red = np.abs(lon) / 180 * 110 + 20  # the same at both sides of the antimeridian
+    green = (lat + 90) / 180 * 80 + 140
     pixels = np.stack([red, green, np.full_like(red, 20)], -1).round().astype(np.uint8)
     path = _picture(folder / "ramp.png", pixels)
     return path, load_base(folder / "cache", path)
@@ -92,8 +92,8 @@ def test_reprojection_is_exact_to_a_grey_level(ramp: tuple[Path, BasePicture]) -
     for x, y in random.integers(24, 4096 - 24, (300, 2)):
         lon, lat = pixel_to_lonlat(x + 0.5, y + 0.5, 4)
         if abs(lon) > 4:  # the ramp's ridge at longitude 0 is rounded by the kernel
-            assert base.pixels[y, x, 0] == pytest.approx(_tone(abs(lon) / 180 * 200 + 20, 0), abs=1.2)
-        assert base.pixels[y, x, 1] == pytest.approx(_tone((lat + 90) / 180 * 200 + 20, 1), abs=1.2)
+            assert base.pixels[y, x, 0] == pytest.approx(_tone(abs(lon) / 180 * 110 + 20, 0), abs=1.2)
+        assert base.pixels[y, x, 1] == pytest.approx(_tone((lat + 90) / 180 * 80 + 140, 1), abs=1.2)
         assert base.pixels[y, x, 2] == round(_tone(20, 2))
 
 
@@ -108,6 +108,14 @@ def test_painted_shelves_are_as_dark_as_open_water_and_nothing_else_is_darker() 
     after = darken_painted_seas(before)[0]
     assert np.allclose(after[0], 0.63 * before[0, 0], atol=0.5) and np.array_equal(after[2:], before[0, 2:])
     assert np.allclose(after[1], 0.9 * before[0, 1], atol=0.5) and after[0].mean() > 2 * after[1].mean()
+
+
+def test_soils_are_as_brown_as_from_above(earth: BasePicture) -> None:
+    """Hardly any is so red as to be pink where it is light, as the soils of Blue Marble do on a fourteenth of it."""
+    red, green, blue = np.moveaxis(earth.pixels[800:3300].astype(np.float32), -1, 0)
+    soil = (red > green) & (red > blue) & (red - blue > 25)
+    hue = (green - blue)[soil] / (red - blue)[soil]
+    assert soil.mean() > 0.05 and (hue < 0.45).mean() < 0.01 < (hue < 0.55).mean()
 
 
 def test_antimeridian_is_no_seam(earth: BasePicture) -> None:

@@ -39,19 +39,22 @@ MARGIN = 4
 """Parent pixels at a crop's border that are not counted: the padding shows there."""
 CHAIN_GAIN = np.array(
     [
-        [1.08, 1.21, 1.42, 1.05, 1.11, 1.03, 1.0, 1.04],
-        [1.08, 1.21, 1.42, 1.25, 1.7, 1.81, 1.01, 1.06],
+        [1.08, 1.25, 1.38, 0.8, 1.11, 1.03, 0.99, 1.04],
+        [1.08, 1.25, 1.45, 1.25, 1.8, 1.9, 0.99, 1.17],
         [0.85, 0.85, 1.0, 0.75, 0.55, 0.5, 0.5, 0.6],
-        [1.0, 1.0, 1.0, 0.8, 0.5, 0.75, 1.0, 1.0],
+        [1.0, 1.2, 1.3, 0.7, 0.45, 0.75, 1.0, 1.0],
+        [1.0, 1.7, 1.75, 1.3, 0.8, 1.25, 1.0, 1.0],
     ],
     np.float32,
 )
-"""Times the amplitudes, by `GSD_KNOTS`, of dark land and water; of light land; and of these again on water and on woods. On
-training crops chains have the contrast of real imagery without it; held-out land is rougher where it is light, held-out water
-and woods are calmer, and what each stage lacks or has too much of the next one multiplies (docs/training.md)."""
+"""Times the amplitudes, by `GSD_KNOTS`, of dark land and water; of light land; and of these again on water, on woods and on the
+darkest woods. On training crops chains have the contrast of real imagery without it; held-out land is rougher where it is
+light, held-out water and woods are calmer, and what each stage lacks or has too much of the next one multiplies. No real woods
+are as dark as those of Blue Marble: what these have is chosen by eye (docs/training.md)."""
 LIGHT_LAND = np.multiply.outer([0.0, 0.5, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]).astype(np.float32)
 WATER = np.multiply.outer([1.0, 1.0, 1.0, 1.0], [1.0, 0.0, 0.0, 0.0]).astype(np.float32)
-WOODS = np.multiply.outer([1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]).astype(np.float32)
+WOODS = np.multiply.outer([0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]).astype(np.float32)
+DARKEST = np.multiply.outer([1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]).astype(np.float32)
 """By `LIGHT_KNOTS` and `TINT_KNOTS`."""
 LEAST, MOST = 0.3, 1.8
 
@@ -116,8 +119,10 @@ def measure_sparsity(
 
 def raised(amplitudes: Amplitudes) -> Amplitudes:
     """``amplitudes`` with those by cover times `CHAIN_GAIN`."""
-    dark, light, water, woods = CHAIN_GAIN[..., None, None]
-    gain = (dark + LIGHT_LAND * (light - dark)) * (1 + WATER * (water - 1)) * (1 + WOODS * (woods - 1))
+    dark, light, *covers = CHAIN_GAIN[..., None, None]
+    gain = dark + LIGHT_LAND * (light - dark)
+    for where, times in zip((WATER, WOODS, DARKEST), covers, strict=True):
+        gain = gain * (1 + where * (times - 1))
     return replace(amplitudes, cover=(amplitudes.cover * gain).astype(np.float32))
 
 

@@ -32,7 +32,7 @@ from model.tone import darken_painted_seas, tone_blue_marble
 BASE_ZOOM = 4
 SOURCE_VARIABLE = "METAEARTH_BASE_PICTURE"
 
-#: Goes up whenever the reprojection, the tone, the contrast or a coast changes, so that older cached pictures are not taken.
+#: Goes up whenever the reprojection, the tone, the contrast, soil or a coast changes: older cached pictures are not taken.
 _RECIPE = 5
 #: Pixels around one in which sea and land are looked for: at 70 degrees the source has a pixel for every three.
 _COAST_REACH = 3

@@ -111,7 +111,7 @@ def test_painted_shelves_are_as_dark_as_open_water_and_nothing_else_is_darker() 
 
 
 def test_soils_are_as_brown_as_from_above(earth: BasePicture) -> None:
-    """Hardly any is so red as to be pink where it is light, as the soils of Blue Marble do on a fourteenth of it."""
+    """Hardly any is so red as to be pink where it is light; of Blue Marble's a fourteenth is."""
     red, green, blue = np.moveaxis(earth.pixels[800:3300].astype(np.float32), -1, 0)
     soil = (red > green) & (red > blue) & (red - blue > 25)
     hue = (green - blue)[soil] / (red - blue)[soil]

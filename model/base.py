@@ -199,7 +199,7 @@ def _raise(mercator: NDArray[np.uint8]) -> NDArray[np.uint8]:
     for top in range(0, size, _ROWS_AT_ONCE):
         first, last = max(0, top - MARGIN), min(size, top + _ROWS_AT_ONCE + MARGIN)
         part = raise_contrast(darken_painted_seas(mercator[first:last].astype(np.float32)))[top - first :][:_ROWS_AT_ONCE]
-        image = torch.from_numpy(part / np.float32(127.5) - 1).permute(2, 0, 1)[None]
+        image = to_unit(torch.from_numpy(part).permute(2, 0, 1)[None])
         raised[top : top + _ROWS_AT_ONCE] = to_bytes(browner(image))[0].permute(1, 2, 0).numpy()
     return raised
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from model.stage import ramp
 
 BROWN = 0.65
-"""Up to which hue, in sixths of a turn from red, soil is made browner. Blue Marble's soils have 0.4 to 0.6, those of aerial
-pictures of deserts 0.45 to 0.8."""
+"""Up to which hue, in sixths of a turn from red, soil is made browner: half of the soil in aerial pictures has at least that
+much. Of Blue Marble's a fourteenth has less than 0.45."""
 _PULL = 0.6
 """The share of what the hue lacks that it gets."""
 _PURPLE = (-1.0, 0.0)

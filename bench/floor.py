@@ -110,7 +110,8 @@ def laid_noise(colour: tuple[int, int, int], batch: int, device: torch.device) -
     land = to_unit(torch.tensor(colour, dtype=torch.uint8, device=device))[:, None, None]
     parents = land.expand(batch, 3, *(SIDE // 4 + 2 * LAND_MARGIN,) * 2)
     noise = torch.stack([world_noise(0, 14, STREAM_SAMPLER, rows, rows, device)] * batch)
-    return lay(noise, parents, [(0, Register.of_planet(14, rows), rows, rows)] * batch)
+    register = Register(14, np.ones(1, np.float32), np.zeros((2, SIDE, SIDE), np.float32))
+    return lay(noise, parents, [(0, register, rows, rows)] * batch).noise
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ PLACES = (
     ("Himalaya", 86.9, 28.0, 8),
     ("Iowa", -93.563, 42.132, 15),
     ("Greenland", -50.0, 67.2, 9),
-    ("Siberia", 95.0, 62.0, 14),
+    ("New York", -74.0, 40.72, 16),
 )
 """Name, longitude, latitude, zoom: names say where on the globe it is, not what is there."""
 

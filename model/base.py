@@ -14,6 +14,7 @@ import logging
 import os
 import tempfile
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from PIL import Image
 
 from model.base_contrast import MARGIN, raise_contrast
 from model.coast import box_mean, coasts, may_have_coasts, sharpen
+from model.context import Context
 from model.errors import BasePictureError, WindowError
 from model.grid import world_size
 from model.soil import browner
@@ -59,6 +61,11 @@ class BasePicture:
     pixels: NDArray[np.uint8]
     digest: str
     _levels: dict[int, NDArray[np.uint8]] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def context(self) -> Context:
+        """What it tells of places at every zoom."""
+        return Context(self.pixels)
 
     def level(self, zoom: int) -> NDArray[np.uint8]:
         """The whole world at `zoom`, 0 to the base zoom, uint8 [256 * 2**zoom, 256 * 2**zoom, 3], read-only.

@@ -101,11 +101,13 @@ class Engine:
         parent = _trim(wide, PARENT_MARGIN)
         seen = parent + level * _trim(condition, PARENT_MARGIN)
         noise = torch.stack([self._noise(w, STREAM_SAMPLER, w.rows, w.cols) for w in windows])
-        noise = lay(noise, wide, [(self.seed, window.register, window.rows, window.cols) for window in windows])
+        noise, strength = lay(noise, wide, [(self.seed, window.register, window.rows, window.cols) for window in windows])
         plane = level / MAX_CONDITION_LEVEL
         residual = sample(lambda z, t: self.denoiser(z, seen, plane, t, gsd), noise, self.steps, self._carry)
         if self._amplitudes is not None:
             residual = self._amplitudes.scale(residual, wide, gsd)
+        if strength is not None:
+            residual = residual * strength
         upper = _trim(enlarge(_trim(wide, LEVEL_REACH)), 4 * ENLARGE_MARGIN)
         shaded = shade(residual, upper)
         if (found := enlarged_coasts(wide)) is not None:

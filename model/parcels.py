@@ -6,7 +6,8 @@ the texture of random tessellations has (mosaics, Ahuja and Rosenfeld 1981): a s
 endless land register (`model.survey`), fixed to the world like all noise and the same at every zoom, so that a field that zoom
 10 hints at has edges at zoom 14. Wild land has `model.relief` and `model.trees` instead. The network decides what becomes of
 it, as it has learned from sketches of real pictures (`model.training.sketches`). Where there is how much of what, is decided
-by the parent's colour (`model.land_use`) and by how rugged land is.
+by the parent's colour (`model.land_use`) and by how rugged land is, and so is how strong what is made of it may be
+(`model.strength`).
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.context import Context
 from model.grid import EARTH_CIRCUMFERENCE, MAX_ZOOM, ground_resolution, world_size
 from model.land_use import land_use
 from model.noise import Indices
 from model.relief import relief
 from model.stage import ramp
+from model.strength import strength
 from model.survey import survey, ways
 from model.trees import FINEST_ZOOM, trees
 
-RECIPE = 5
-"""Goes up when anything here, in `model.land_use` or in what it lays changes what is generated; part of a planet's identity."""
+RECIPE = 6
+"""Goes up when anything here, in `model.land_use`, `model.context`, `model.strength` or in what is laid changes what is
+generated; part of a planet's identity."""
 
 ZOOM_KNOTS, SHARES = (8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0), (0.0, 0.75, 0.85, 0.8, 0.65, 0.4, 0.2)
 """Share of the noise, as an amplitude, that is a parcel's, by zoom; none beyond. At depth only edges are left to be made."""
@@ -47,6 +51,10 @@ _LEVEL = (0.0, -0.15)
 """Ruggedness (`model.relief`) from which on land is level, and from which on it is farmed if it is arable at all."""
 _RUGGED, _GENTLE = (-0.3, 0.2), 0.9
 """And that up to which relief has a share of `_GENTLE` of what it has where land is rugged, and from which on it has all."""
+_SUBURBS = 4.0
+"""Times how far there is a city, how far land there is not left wild, of whatever colour."""
+_HILLY, _MOUNTAINS = 0.4, 0.65
+"""What `Context` adds to it, from which on not all that is green is farmed, and from which on nothing is."""
 _SPARSE, _DENSE = 0.1, 0.8
 """Density of trees (`model.trees`) on open land and in woods."""
 
@@ -54,18 +62,21 @@ _SPARSE, _DENSE = 0.1, 0.8
 @dataclass(frozen=True, eq=False)
 class Register:
     """The part of the register that a picture has: the ``zoom`` of its pixels, which may be any, and how ``mild`` it is there,
-    0 to 1, float32 [1], or [h], by row: nothing is farmed where it is 0."""
+    0 to 1, float32 [1], or [h], by row: nothing is farmed where it is 0. ``context``: that of a planet's pixels, float32
+    [2, h, w] (`model.context`); pictures of no planet have none, and detail as strong as their parents ask for."""
 
     zoom: int
     mild: NDArray[np.float32]
+    context: NDArray[np.float32] | None = None
 
     @staticmethod
-    def of_planet(zoom: int, rows: NDArray[np.int64]) -> Register | None:
-        """At the ``rows`` [h] of a planet's ``zoom``: none at zooms that have nothing of it."""
+    def of_planet(zoom: int, rows: NDArray[np.int64], cols: NDArray[np.int64], context: Context) -> Register | None:
+        """At the ``rows`` [h] x ``cols`` [w] of a planet's ``zoom``: none at zooms that have nothing of it."""
         if not any(shares_at(zoom)):
             return None
         cosine = ground_resolution(zoom, rows) * world_size(zoom) / EARTH_CIRCUMFERENCE
-        return Register(zoom, np.clip((cosine - _COLD) / (_MILD - _COLD), 0, 1).astype(np.float32))
+        mild = np.clip((cosine - _COLD) / (_MILD - _COLD), 0, 1).astype(np.float32)
+        return Register(zoom, mild, context.at(zoom, rows, cols))
 
     @staticmethod
     def of_picture(zoom: int) -> Register | None:
@@ -98,39 +109,60 @@ Site = tuple[int, Register | None, Indices, Indices]
 """Seed, register, rows and columns of a picture."""
 
 
-def lay(noise: Tensor, parents: Tensor, sites: Sequence[Site]) -> Tensor:
+class Laid(NamedTuple):
+    """``noise`` with the register in it, and the ``strength`` [B, 1, 4h, 4w] that what is made of it is multiplied by: None
+    where that is 1."""
+
+    noise: Tensor
+    strength: Tensor | None = None
+
+
+def lay(noise: Tensor, parents: Tensor, sites: Sequence[Site]) -> Laid:
     """``noise`` [B, 3, 4h, 4w] of children of ``parents``, as `land_use` takes them, with the register of their ``sites``."""
     registers = {index: register for index, (_, register, _, _) in enumerate(sites) if register is not None}
     if not registers:
-        return noise
+        return Laid(noise)
     use = land_use(parents)
     if noise.device.type == "cpu" and not any(kind.any() for kind in use):  # on a GPU to ask takes longer than to do
-        return noise
-    mild, crops, heights, wild, shares = (torch.zeros_like(noise[:, :1]) for _ in range(5))
+        return Laid(noise)
+    mild, crops, heights, wild, shares, built, ruggedness, terrain, cities = (torch.zeros_like(noise[:, :1]) for _ in range(9))
     values = torch.zeros_like(noise)
     for index, register in registers.items():
         mild[index] = torch.from_numpy(register.mild).to(noise.device)[:, None]
-    farmed = use.farmed * mild
-    for index, (height, rugged) in _found(relief, sites, use.wild * (farmed < 1), registers):
+        if register.context is not None:
+            terrain[index, 0], cities[index, 0] = torch.from_numpy(register.context).to(noise.device)
+    farmed = use.farmed * mild * ramp(-terrain, -_MOUNTAINS, -_HILLY)
+    for index, (height, hills) in _found(relief, sites, use.wild * (farmed < 1), registers):
         heights[index, 0] = height
+        rugged = ruggedness[index] = hills + terrain[index]
         gentle = _GENTLE + (1 - _GENTLE) * ramp(rugged, *_RUGGED)
         wild[index] = use.wild[index] * gentle * shares_at(registers[index].zoom).relief
         crops[index] = use.arable[index] * ramp(-rugged, -_LEVEL[0], -_LEVEL[1])
-    crops = torch.maximum(crops * mild, farmed)
+    crops = torch.maximum(torch.maximum(crops * mild, farmed), use.wild * (cities * _SUBURBS).clamp(max=1))
     wooded = {index: register for index, register in registers.items() if register.zoom >= FINEST_ZOOM}
     for index, (crown, density) in _found(trees, sites, use.open, wooded):
         there = density < _SPARSE + (_DENSE - _SPARSE) * use.woods[index]
         heights[index] = torch.where(there, crown, heights[index])
         wild[index] = torch.where(there, use.open[index] * TREES_SHARE, wild[index])
     drawn = {index: register for index, register in registers.items() if shares_at(register.zoom).built}
-    for index, found in _found(survey, sites, crops, drawn, each=True):
+    for index, found in _found(survey, sites, crops, drawn, cities):
         of = shares_at(registers[index].zoom)
         values[index], shares[index] = found[:3], crops[index] * (of.fields * found[3:4] + of.built * found[4:])
+        built[index] = crops[index] * found[4:]
     for index, found in _found(ways, sites, use.open, drawn):
         there, share = found[3:4] > 0, use.open[index] * shares_at(registers[index].zoom).fields
         values[index] = torch.where(there, found[:3], values[index])
         shares[index] = torch.where(there, share, shares[index] * (1 - found[4:] * (share > 0)))
-    return blend(blend(noise, heights, wild * (1 - crops)), values, shares)
+    laid = blend(blend(noise, heights, wild * (1 - crops)), values, shares)
+    planets = [index for index, register in registers.items() if register.context is not None]
+    if not planets:
+        return Laid(laid)
+    factor = torch.ones_like(farmed)
+    bare, fields = use.wild * (1 - farmed) * (1 - use.woods) * (1 - built), farmed * (1 - built)
+    for index in planets:
+        kinds = (bare[index], fields[index], use.woods[index])
+        factor[index] = strength(registers[index].zoom, ruggedness[index], *kinds)
+    return Laid(laid, factor)
 
 
 def blend(noise: Tensor, values: Tensor, share: Tensor) -> Tensor:
@@ -139,14 +171,14 @@ def blend(noise: Tensor, values: Tensor, share: Tensor) -> Tensor:
 
 
 def _found(
-    what: Callable[..., Tensor], sites: Sequence[Site], use: Tensor, registers: Iterable[int], each: bool = False
+    what: Callable[..., Tensor], sites: Sequence[Site], use: Tensor, registers: Iterable[int], each: Tensor | None = None
 ) -> Iterator[tuple[int, Tensor]]:
-    """Of the pictures ``registers`` whose ``use`` [B, 1, 4h, 4w] lets them have it, ``what`` is there; with ``each`` it is told
-    which pixels have that use, and on a GPU none the less to do all."""
+    """Of the pictures ``registers`` whose ``use`` [B, 1, 4h, 4w] lets them have it, ``what`` is there; it may be told
+    something of ``each`` pixel, [B, 1, 4h, 4w], and then which of them have that use, but on a GPU to do all."""
     on_cpu = use.device.type == "cpu"
     which = [index for index in registers if not on_cpu or use[index].any()]
     if which:
         seeds, told, rows, cols = zip(*(sites[index] for index in which), strict=True)
         zooms = [register.zoom for register in told if register is not None]
-        asked = (use[which, 0] > 0,) if each and on_cpu else ()
+        asked = () if each is None else (each[which, 0], use[which, 0] > 0) if on_cpu else (each[which, 0],)
         yield from zip(which, what(seeds, zooms, np.stack(rows), np.stack(cols), use.device, *asked), strict=True)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from model import contrast, guidance, parcels, sampler, stage
 from model.base import BasePicture, load_base
+from model.context import Context
 from model.engine import HALO, PARENT_MARGIN, Engine, Window
 from model.errors import UnknownPlanetError, WindowError
 from model.grid import MAX_ZOOM, mirror_rows, world_size, wrap_columns
@@ -151,7 +152,7 @@ class Planet:
                 pixels = self._gather(parents, place.parent_rows, place.parent_cols)
             else:
                 pixels = self._base.pixels[np.ix_(place.parent_rows, place.parent_cols)]
-            return place.window(pixels)
+            return place.window(pixels, self._base.context)
 
         made: dict[Index, Pixels] = {}
         left = {self._key(zoom, index): index for index in missing}
@@ -225,10 +226,10 @@ class Place:
         """The window of a canonical block: the block and its halo."""
         return cls(zoom, index[0] * BLOCK - HALO, index[1] * BLOCK - HALO, BLOCK + 2 * HALO)
 
-    def window(self, parent: Pixels) -> Window:
-        """The engine's task, given the parent's pixels."""
+    def window(self, parent: Pixels, context: Context) -> Window:
+        """The engine's task, given the parent's pixels and what the planet's base picture tells of the place."""
         gsd = guidance.resolution_rows(self.zoom, self.top, self.side)
-        register = parcels.Register.of_planet(self.zoom, self.rows)
+        register = parcels.Register.of_planet(self.zoom, self.rows, self.cols, context)
         return Window(parent, self.rows, self.cols, self.parent_rows, self.parent_cols, self.zoom, gsd, register)
 
 

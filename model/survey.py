@@ -10,6 +10,7 @@ integers and in floats rounded as IEEE 754 says, so that every device has the sa
     parcel      along it: intervals twice as long, of its own in each strip
     roads       where every fourth strip begins, and across them; light, and a pixel wide at least
     rows        along a parcel, where pixels are fine enough to show them
+    city        parcels where the base picture has one (`model.context`)
     town        parcels near the middle of some squares of `TOWN` px, and a few elsewhere: lots with houses, apart or side by
                 side, or with halls, and streets
     river       where another smooth field is 0; dark, with woods beside it
@@ -86,28 +87,31 @@ def survey(
     rows: Indices,
     cols: Indices,
     device: torch.device | str = "cpu",
+    cities: Tensor | None = None,
     where: Tensor | None = None,
 ) -> Tensor:
     """The registers of ``seeds`` [B] at the pixels ``rows`` [B, h] x ``cols`` [B, w] of ``zooms`` [B], without their `ways`,
     float32 [B, 5, h, w]: values for three channels, about 0, in standard deviations; whether they are of fields or roads, 1 or
-    0; and whether of what is built up. Where they are of neither the register says nothing. What is asked for only ``where``,
-    bool [B, h, w], costs less, and is 0 elsewhere."""
+    0; and whether of what is built up. Where they are of neither the register says nothing. ``cities``, [B, h, w]: how far
+    there is one, 0 to 1. What is asked for only ``where``, bool [B, h, w], costs less, and is 0 elsewhere."""
     keys, places, scales = zip(*places_of(seeds, zooms, rows, cols), strict=True)
     bends = [[smooth(BENDS, y, x, key, shift, device) for (y, x), key in zip(places, keys, strict=True)] for shift in (0, 16)]
     down, right = (torch.stack(bend) for bend in bends)
     y, x = (torch.as_tensor(np.stack(lines), device=device) for lines in zip(*places, strict=True))
     y, x = y[..., None].expand(right.shape), x[:, None].expand(right.shape)
     scale, key = (torch.tensor(values, device=device)[:, None, None].expand(right.shape) for values in (scales, keys))
+    cities = torch.zeros_like(right) if cities is None else cities
     if where is None or where.all():
-        return torch.stack(_register(y, x, down, right, scale, key), 1)
+        return torch.stack(_register(y, x, down, right, scale, key, cities), 1)
     found = torch.zeros(5, *right.shape, device=device)
-    found[:, where] = torch.stack(_register(*(lines[where] for lines in (y, x, down, right, scale, key))))
+    found[:, where] = torch.stack(_register(*(lines[where] for lines in (y, x, down, right, scale, key, cities))))
     return found.transpose(0, 1)
 
 
-def _register(y: Tensor, x: Tensor, down: Tensor, right: Tensor, scale: Tensor, key: Tensor) -> list[Tensor]:
+def _register(y: Tensor, x: Tensor, down: Tensor, right: Tensor, scale: Tensor, key: Tensor, cities: Tensor) -> list[Tensor]:
     """What `survey` says of pixels in any number and order, five of their shape; they have all that there is to know of them:
-    their place, how it is bent, the side of a pixel and the key of its register."""
+    their place, how it is bent, the side of a pixel, the key of its register and how far there is a
+    city."""
     down, right = (bend.floor().long() for bend in (down, right))
     row = absorb_(_floor(y + down, REGION), key)
     region = absorb_(_floor(x + right + _below(row, REGION), REGION), row)
@@ -130,11 +134,11 @@ def _register(y: Tensor, x: Tensor, down: Tensor, right: Tensor, scale: Tensor, 
     light = _value(parcel, 0) + _rows(v, length, scale, parcel)
     square = along * along + across * across
     left, top = _floor(along * end - across * start, square), _floor(across * end + along * start, square)
-    built = _built(left, top, key, parcel)
+    built = _built(left, top, key, parcel, cities)
     if built.device.type != "cpu":
-        light = torch.where(built, _lots(u, v, length, parcel), light)
+        light = torch.where(built, _lots(u, v, length, parcel, cities), light)
     elif built.any():
-        light[built] = _lots(*(lines[built] for lines in (u, v, length, parcel)))
+        light[built] = _lots(*(lines[built] for lines in (u, v, length, parcel, cities)))
     shown = road * (_ROADSIDE * ROAD / scale).clamp(max=1)
     tint = _value(parcel, 12) * torch.where(built, _TOWN_TINT, 1.0)
     values = [(light + share * tint).clamp(-_FURTHEST, _FURTHEST) for share in _TINT]
@@ -173,22 +177,22 @@ def _rows(v: Tensor, length: Tensor, scale: Tensor, parcel: Tensor) -> Tensor | 
     return added
 
 
-def _built(x: Tensor, y: Tensor, key: Tensor, parcel: Tensor) -> Tensor:
-    """Whether ``parcel``, of which (x, y) is a corner, is built up."""
+def _built(x: Tensor, y: Tensor, key: Tensor, parcel: Tensor, cities: Tensor) -> Tensor:
+    """Whether ``parcel``, of which (x, y) is a corner, is built up: in cities a share of them all."""
     bits = TOWN.bit_length() - 1
     cell = absorb_(torch.bitwise_right_shift(x, bits), absorb_(torch.bitwise_right_shift(y, bits), key))
     dx, dy = ((a & TOWN - 1) - TOWN // 4 - _below(_bits(cell, shift, 0xFFFF), TOWN // 2) for a, shift in ((x, 0), (y, 16)))
     radius = TOWN // 16 + _below(_bits(cell, 32, 0xFFFF), TOWN * 3 // 16)
     near = (dx * dx + dy * dy) * 256 < radius * radius * _bits(parcel, 36, 0xFF).add_(64)
-    return (near & (_bits(cell, 48, 0xFF) < _SETTLED)) | (_bits(parcel, 28, 0xFF) < _HAMLETS)
+    return (near & (_bits(cell, 48, 0xFF) < _SETTLED)) | (_bits(parcel, 28, 0xFF) < (256 * cities).clamp(min=_HAMLETS))
 
 
-def _lots(u: Tensor, v: Tensor, length: Tensor, parcel: Tensor) -> Tensor:
+def _lots(u: Tensor, v: Tensor, length: Tensor, parcel: Tensor, cities: Tensor) -> Tensor:
     """Values where it is built up: gardens are dark, houses light or dark, streets, along every second row of lots, light. Of
-    eight parcels one has halls, on lots four times as large, and two have houses side by side and yards."""
+    eight parcels one has halls, on lots four times as large, and two, in cities five, have houses side by side and yards."""
     lot, street, apart = (_part(length, size) for size in (LOT, STREET, CROSS_STREETS))
     kind = _bits(parcel, 52, 7)
-    lot, dense = torch.where(kind == 0, 4 * lot, lot), kind < 3
+    lot, dense = torch.where(kind == 0, 4 * lot, lot), kind < 3 + 3 * cities
     row, behind = _interval(v, 2 * lot, parcel)
     first = (row & 1) == 0
     absorb_(row, parcel)

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from model import Planet, open_planet
+from model.base import load_base
 from model.engine import HALO, PARENT_MARGIN, Engine
 from model.planet import Place
 from model.store import BLOCK
@@ -52,7 +53,7 @@ def rendered(planet: Planet, steps: int, place: Place) -> torch.Tensor:
     engine = Engine.of(planet.weights, planet.compute, planet.seed, steps)
     side = len(place.parent_rows)
     parent = served().read(place.zoom - 2, place.left // 4 - PARENT_MARGIN, place.top // 4 - PARENT_MARGIN, side, side)
-    return (engine.generate([place.window(parent)])[0] + 1) * 127.5
+    return (engine.generate([place.window(parent, load_base().context)])[0] + 1) * 127.5
 
 
 def disagreement(planet: Planet, steps: int, case: tuple[int, int, int]) -> torch.Tensor:

@@ -8,11 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.context import Context
 from model.grid import lonlat_to_pixel
 from model.land_use import LAND_MARGIN, land_use
-from model.parcels import TREES_SHARE, Register, lay, shares_at, zoom_near
+from model.parcels import TREES_SHARE, Laid, Register, lay, shares_at, zoom_near
 from model.relief import relief
 from model.stage import to_unit
+from model.strength import FIELDS, LEVEL, RUGGED, WOODS, ZOOM_KNOTS
 from model.survey import survey, ways
 from model.trees import trees
 
@@ -77,7 +79,8 @@ ROWS, COLS = np.arange(90 << 14, (90 << 14) + 32), np.arange(100 << 14, (100 << 
 def laid_at(zoom: int, colour: tuple[int, int, int], rows: NDArray[np.int64] = ROWS, cols: NDArray[np.int64] = COLS) -> Tensor:
     """White noise on land of one ``colour`` with what is laid in it, and a picture at sea beside it, left alone."""
     noise, site = white(2), (3, Register.of_picture(zoom), rows, cols)
-    laid = lay(noise, parents(colour, (45, 98, 163)), [site, site])
+    laid, strength = lay(noise, parents(colour, (45, 98, 163)), [site, site])
+    assert strength is None  # of pictures of no planet
     assert torch.equal(laid[1], noise[1])
     return laid[0]
 
@@ -88,8 +91,8 @@ def test_noise_is_laid_out_where_land_is_farmed_and_nowhere_else() -> None:
     share = shares.fields * found[3] + shares.built * found[4]
     assert torch.allclose(laid_at(14, PLAIN), (1 - share**2).sqrt() * white(2)[0] + share * found[:3], atol=1e-6)
     noise, site = white(3), (3, Register.of_picture(14), ROWS, COLS)
-    assert lay(noise, parents(PLAIN, PLAIN, PLAIN), [(3, None, ROWS, COLS)] * 3) is noise
-    assert lay(noise, parents(*[(45, 98, 163)] * 3), [site] * 3) is noise
+    assert lay(noise, parents(PLAIN, PLAIN, PLAIN), [(3, None, ROWS, COLS)] * 3).noise is noise
+    assert lay(noise, parents(*[(45, 98, 163)] * 3), [site] * 3).noise is noise
 
 
 def test_wild_land_has_relief_and_more_of_it_where_it_is_rugged() -> None:
@@ -134,10 +137,45 @@ def test_there_are_crowns_in_woods_and_few_on_open_land() -> None:
     assert torch.allclose(kept, white(2)[0][there], atol=1e-5)
 
 
+def laid_in(rugged: float, city: float, colour: tuple[int, int, int], zoom: int = 14) -> Laid:
+    """White noise on land of one ``colour`` on a planet, where its context is the same everywhere."""
+    told = np.stack([np.full((32, 32), value, np.float32) for value in (rugged, city)])
+    site = (3, Register(zoom, np.ones(1, np.float32), told), ROWS, COLS)
+    return lay(white(), parents(colour), [site])
+
+
+def test_planets_are_calm_where_land_is_level_and_fields_are_at_depth() -> None:
+    def mean(rugged: float, colour: str, zoom: int = 14, city: float = 0.0) -> float:
+        strength = laid_in(rugged, city, LOOKS[colour], zoom).strength
+        assert strength is not None
+        return strength.mean().item()
+
+    knots = list(ZOOM_KNOTS)
+    assert mean(-2, "sand") == pytest.approx(LEVEL[knots.index(14)]) and mean(2, "sand") == pytest.approx(
+        RUGGED[knots.index(14)]
+    )
+    assert mean(-2, "sand") < mean(0.2, "sand") < mean(2, "sand")
+    assert mean(-2, "woods") == pytest.approx(WOODS[knots.index(14)]) and mean(0, "sea") == 1
+    assert mean(-2, "plain", 16) == pytest.approx(FIELDS[knots.index(16)]) and mean(-2, "plain", 16, city=1) == 1
+
+
+def test_green_mountains_are_not_farmed_and_cities_are_built_up() -> None:
+    plain, mountains = (laid_in(rugged, 0, PLAIN).noise for rugged in (-0.3, 0.7))
+    height = relief([3], [14], ROWS[None], COLS[None])[0, 0]
+    share = ((mountains - white())[0] * height).mean() / height.square().mean()
+    assert share > 0.8 and not torch.equal(plain, mountains)
+    city = survey([3], [14], ROWS[None], COLS[None], cities=torch.ones(1, 32, 32))[0]
+    assert city[4].all() and not survey([3], [14], ROWS[None], COLS[None])[0, 4].all()
+    for colour in ("plain", "woods", "rock"):
+        built = shares_at(14).built
+        expected = (1 - built**2) ** 0.5 * white()[0] + built * city[:3]
+        assert torch.allclose(laid_in(0, 1, LOOKS[colour]).noise[0], expected, atol=1e-5), colour
+
+
 def test_none_is_where_it_is_cold_nor_where_fields_are_too_small_or_too_large_to_be_seen() -> None:
     def mild(zoom: int, lat: float) -> float:
         row = int(lonlat_to_pixel(0, lat, zoom)[1])
-        register = Register.of_planet(zoom, np.arange(row, row + 8))
+        register = Register.of_planet(zoom, np.arange(row, row + 8), np.arange(8), Context(np.zeros((4096, 4096, 3), np.uint8)))
         return 0.0 if register is None else float(register.mild.mean())
 
     assert mild(12, 45) == mild(12, -50) == 1

@@ -66,4 +66,4 @@ class Sites:
         sites = []
         for seed, zoom, row, column in self.table.tolist():
             sites.append((seed, Register.of_picture(zoom), sides[0] + row, sides[1] + column))
-        return lay(noise, wide, sites)
+        return lay(noise, wide, sites).noise

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from model.grid import world_size
@@ -36,7 +35,7 @@ _GREEN, _LIGHT = (0.12, 0.25), (120.0, 150.0)
 """How green the land around must be: spots in deserts are salt. And grey levels from which on it is no city."""
 _MOUNTAINS = (0.5, 0.65)
 """What is added to ruggedness, from which on land that looks like that may be rock, and from which on it is."""
-_ROWS_AT_ONCE = 256
+_ROWS_AT_ONCE = 64
 _STEPS = 32
 """Maps are kept in so many steps: how processors round logarithms must not count."""
 
@@ -46,8 +45,10 @@ class Context:
 
     def __init__(self, pixels: NDArray[np.uint8]) -> None:
         """Of a base picture, uint8 [4096, 4096, 3]."""
-        strips = [_sums(pixels[top : top + _ROWS_AT_ONCE]) for top in range(0, len(pixels), _ROWS_AT_ONCE)]
-        land, red, green, blue, grey, squares = np.concatenate(strips, 1)
+        sums = np.empty((6, len(pixels) // CITY_CELL, len(pixels) // CITY_CELL), np.float32)
+        for top in range(0, len(pixels), _ROWS_AT_ONCE):
+            sums[:, top // CITY_CELL : (top + _ROWS_AT_ONCE) // CITY_CELL] = _sums(pixels[top : top + _ROWS_AT_ONCE])
+        land, red, green, blue, grey, squares = sums
         rugged = _ruggedness(*(_cells(sums, RUGGED_CELL // CITY_CELL) for sums in (land, grey, squares)))
         level = _ramp(-rugged, -_MOUNTAINS[1], -_MOUNTAINS[0]).repeat(2, 0).repeat(2, 1)
         self.rugged, self.cities = _kept(rugged), _kept(_cities(land, red, green, blue) * level)
@@ -61,11 +62,12 @@ class Context:
 def _sums(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Of some rows, the sums of cells of `CITY_CELL` px [6, n, n]: land, and on land red, green, blue, their sum and its
     square. All are whole numbers that a float32 holds, so that every processor has the same."""
-    colours = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float()
+    colours = torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous().float()
     grey = colours.sum(0, keepdim=True)
     land = ((colours[2:] <= colours[:1] + _BLUER) | (grey > _DARK)).float()
-    kinds = torch.cat([land, land * colours, land * grey, land * grey * grey])
-    return np.asarray(F.avg_pool2d(kinds, CITY_CELL).mul_(CITY_CELL**2).numpy())
+    kinds = torch.cat([land, colours.mul_(land), grey.mul_(land), grey * grey])
+    rows = kinds[:, ::CITY_CELL] + kinds[:, 1::CITY_CELL]
+    return np.asarray((rows[..., ::CITY_CELL] + rows[..., 1::CITY_CELL]).numpy())
 
 
 def _ruggedness(count: Map, first: Map, second: Map) -> Map:

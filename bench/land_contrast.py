@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from model import Planet, open_planet
-from model.grid import lonlat_to_pixel, world_size
+from model.grid import EARTH_CIRCUMFERENCE, lonlat_to_pixel, world_size
 from model.store import Pixels
 from model.training.heldout import SIDE, WIDE, references
 from model.training.imagery import load_pictures
@@ -28,7 +28,6 @@ SHOWN = (10, 50, 90)
 LEAST = 4
 """Places of a type below which nothing is printed."""
 REAL_PLACES = 300
-GSD_OF_ZOOM_0 = 156_543.0
 
 
 def report(title: str, pictures: list[Pixels], scenes: int = 0) -> None:
@@ -64,7 +63,7 @@ def made(planet: Planet, zoom: int, places: int) -> None:
             continue
         x, y = (int(at) - SIDE // 2 for at in lonlat_to_pixel(longitude, latitude, zoom))
         picture = planet.read(zoom, x, y, SIDE, SIDE)
-        found[land_type(picture, GSD_OF_ZOOM_0 * 256 / world_size(zoom))].append(picture)
+        found[land_type(picture, EARTH_CIRCUMFERENCE / world_size(zoom))].append(picture)
         count += 1
     for land, pictures in sorted(found.items()):
         report(f"planet {land} zoom {zoom}", pictures)

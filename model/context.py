@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.grid import world_size
+from model.stage import ramp
 
 Map = NDArray[np.float32]
 
@@ -50,7 +51,7 @@ class Context:
             sums[:, top // CITY_CELL : (top + _ROWS_AT_ONCE) // CITY_CELL] = _sums(pixels[top : top + _ROWS_AT_ONCE])
         land, red, green, blue, grey, squares = sums
         rugged = _ruggedness(*(_cells(sums, RUGGED_CELL // CITY_CELL) for sums in (land, grey, squares)))
-        level = _ramp(-rugged, -_MOUNTAINS[1], -_MOUNTAINS[0]).repeat(2, 0).repeat(2, 1)
+        level = ramp(-rugged, -_MOUNTAINS[1], -_MOUNTAINS[0]).repeat(2, 0).repeat(2, 1)
         self.rugged, self.cities = _kept(rugged), _kept(_cities(land, red, green, blue) * level)
 
     def at(self, zoom: int, rows: NDArray[np.int64], cols: NDArray[np.int64]) -> Map:
@@ -81,8 +82,8 @@ def _cities(*sums: Map) -> Map:
     light, green = _look(*sums)
     wider = _look(*(_around(_cells(values, 4)) for values in sums))
     around_light, around_green = (values.repeat(4, 0).repeat(4, 1) for values in wider)
-    found = _ramp(light - around_light, *_LIGHTER) * _ramp(around_green - green, *_GREYER)
-    found *= _ramp(around_green, *_GREEN) * _ramp(-light, -_LIGHT[1], -_LIGHT[0])
+    found = ramp(light - around_light, *_LIGHTER) * ramp(around_green - green, *_GREYER)
+    found *= ramp(around_green, *_GREEN) * ramp(-light, -_LIGHT[1], -_LIGHT[0])
     return np.asarray(found * (sums[0] >= _LEAST_LAND * CITY_CELL**2))
 
 
@@ -90,10 +91,6 @@ def _look(count: Map, red: Map, green: Map, blue: Map) -> tuple[Map, Map]:
     """From sums, the mean of the channels, in grey levels, and how green that is, as `model.land_use` has it."""
     total = np.maximum(red + green + blue, 1) / 3
     return total / np.maximum(count, 1), (green - red + total - blue) / total
-
-
-def _ramp(values: Map, low: float, high: float) -> Map:
-    return np.asarray(((values - low) / (high - low)).clip(0, 1))
 
 
 def _kept(values: Map) -> Map:

@@ -15,6 +15,7 @@ ENLARGE_MARGIN = 2
 
 
 Places = TypeVar("Places", float, NDArray[np.float64])
+Values = TypeVar("Values", Tensor, NDArray[np.float32])
 
 
 def keys(t: Places, a: float) -> tuple[Places, Places]:
@@ -66,9 +67,9 @@ def enlarge_smoothly(coarse: Tensor, margin: int) -> Tensor:
     return fine[..., 4 * margin : -4 * margin, 4 * margin : -4 * margin]
 
 
-def ramp(values: Tensor, low: float, high: float) -> Tensor:
+def ramp(values: Values, low: float, high: float) -> Values:
     """From 0 at ``low`` and below to 1 at ``high`` and above."""
-    return ((values - low) / (high - low)).clamp(0, 1)
+    return ((values - low) / (high - low)).clip(0, 1)
 
 
 RECIPE = 12

@@ -110,8 +110,7 @@ def survey(
 
 def _register(y: Tensor, x: Tensor, down: Tensor, right: Tensor, scale: Tensor, key: Tensor, cities: Tensor) -> list[Tensor]:
     """What `survey` says of pixels in any number and order, five of their shape; they have all that there is to know of them:
-    their place, how it is bent, the side of a pixel, the key of its register and how far there is a
-    city."""
+    their place, how it is bent, the side of a pixel, the key of its register and how far there is a city."""
     down, right = (bend.floor().long() for bend in (down, right))
     row = absorb_(_floor(y + down, REGION), key)
     region = absorb_(_floor(x + right + _below(row, REGION), REGION), row)

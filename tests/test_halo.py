@@ -15,6 +15,7 @@ import torch
 
 from model import Planet, open_planet
 from model.base import load_base
+from model.context import Context
 from model.engine import HALO, PARENT_MARGIN, Engine
 from model.planet import Place
 from model.store import BLOCK
@@ -44,6 +45,12 @@ def planet(precision: str) -> Planet:
     return open_planet("earth", steps=1, device=DEVICE, precision=precision)
 
 
+@cache
+def context() -> Context:
+    """Of the base picture, read and measured once."""
+    return load_base().context
+
+
 def served() -> Planet:
     return planet("auto")
 
@@ -53,7 +60,7 @@ def rendered(planet: Planet, steps: int, place: Place) -> torch.Tensor:
     engine = Engine.of(planet.weights, planet.compute, planet.seed, steps)
     side = len(place.parent_rows)
     parent = served().read(place.zoom - 2, place.left // 4 - PARENT_MARGIN, place.top // 4 - PARENT_MARGIN, side, side)
-    return (engine.generate([place.window(parent, load_base().context)])[0] + 1) * 127.5
+    return (engine.generate([place.window(parent, context())])[0] + 1) * 127.5
 
 
 def disagreement(planet: Planet, steps: int, case: tuple[int, int, int]) -> torch.Tensor:

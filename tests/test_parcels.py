@@ -172,9 +172,11 @@ def test_green_mountains_are_not_farmed_and_cities_are_built_up() -> None:
 
 
 def test_none_is_where_it_is_cold_nor_where_fields_are_too_small_or_too_large_to_be_seen() -> None:
+    nowhere = Context(np.zeros((4096, 4096, 3), np.uint8))
+
     def mild(zoom: int, lat: float) -> float:
         row = int(lonlat_to_pixel(0, lat, zoom)[1])
-        register = Register.of_planet(zoom, np.arange(row, row + 8), np.arange(8), Context(np.zeros((4096, 4096, 3), np.uint8)))
+        register = Register.of_planet(zoom, np.arange(row, row + 8), np.arange(8), nowhere)
         return 0.0 if register is None else float(register.mild.mean())
 
     assert mild(12, 45) == mild(12, -50) == 1

@@ -18,11 +18,11 @@ from model import Planet, open_planet
 from model.enhance import enhance
 from model.grid import ground_resolution, world_size
 
-STRIP = ("Deccan", 77.0, 14.5)
+STRIP = ("Deccan", 77.033, 14.516)
 PLACES = (
     ("Alps", 7.62, 45.95, 8),
     ("Sahara", 9.3, 24.5, 10),
-    ("Amazon", -62.0, -4.5, 12),
+    ("London", -0.13, 51.515, 12),
     ("Nile delta", 31.0, 30.9, 7),
     ("Himalaya", 86.9, 28.0, 8),
     ("Iowa", -93.563, 42.132, 15),

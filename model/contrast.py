@@ -20,7 +20,7 @@ from torch import Tensor
 
 from model.stage import enlarge_smoothly, ramp, saturation
 
-RECIPE = 6
+RECIPE = 7
 """Goes up when anything here changes what is generated; part of a planet's identity."""
 
 ROUGHNESS_REACH = 2
@@ -29,6 +29,9 @@ GSD_KNOTS = np.arange(-2.0, 13.0, 2.0)
 """log2 of the child's metres per pixel; constant beyond the first and the last."""
 ROUGHNESS_KNOTS = np.arange(-1.0, 5.5, 1.0)
 """log2 of the parent's standard deviation around a pixel, in grey levels; constant beyond the first and the last."""
+SPARSITY_KNOTS = np.arange(-2.0, 12.5, 1.0)
+"""Those of sparsity, which changes from one octave to the next: coarse imagery is sparse, and so is that of fields; what lies
+between, of which there is little, is not."""
 LIGHT_KNOTS = np.arange(5.0, 8.5, 1.0)
 """log2 of the parent's mean around a pixel, in grey levels: of all that looks alike at a distance dark land is the calmest."""
 TINT_KNOTS = np.array([-0.1, 0.0, 0.1, 0.2])
@@ -55,7 +58,7 @@ Table = NDArray[np.float32]
 SHAPES = {
     "roughness": (len(GSD_KNOTS), len(ROUGHNESS_KNOTS)),
     "cover": (len(GSD_KNOTS), len(LIGHT_KNOTS), len(TINT_KNOTS)),
-    "sparsity": (len(GSD_KNOTS),),
+    "sparsity": (len(SPARSITY_KNOTS),),
 }
 
 
@@ -66,8 +69,8 @@ def _filled(name: str, value: float) -> Table:
 @dataclass(frozen=True, eq=False)
 class Amplitudes:
     """What detail is multiplied by, at knots of ground resolution (`GSD_KNOTS`): ``roughness``, by `ROUGHNESS_KNOTS`, times
-    ``cover``, by `LIGHT_KNOTS` and `TINT_KNOTS`, times `gathering` by the power ``sparsity``. As they stand by themselves they
-    change nothing."""
+    ``cover``, by `LIGHT_KNOTS` and `TINT_KNOTS`, times `gathering` by the power ``sparsity``, at `SPARSITY_KNOTS`. As they
+    stand by themselves they change nothing."""
 
     roughness: Table = field(default_factory=lambda: _filled("roughness", 1))
     cover: Table = field(default_factory=lambda: _filled("cover", 1))
@@ -77,7 +80,7 @@ class Amplitudes:
         """Generated ``detail`` [B, 3, 4h, 4w] times all of them; the other arguments as for `of`."""
         amplitude = self.of(wide, log2_gsd)
         if self.sparsity.any():
-            power = _at(self.sparsity, log2_gsd, detail)
+            power = _at(self.sparsity, log2_gsd, detail, SPARSITY_KNOTS)
             if power.shape[2] > 1:  # rows of resolutions have 8 px, cells of energy 2
                 power = power.repeat_interleave(4, 2)
             amplitude = amplitude * gathering(detail, power)
@@ -103,12 +106,14 @@ class Amplitudes:
 
     @staticmethod
     def from_text(text: str) -> Amplitudes:
-        """Of `to_text`, or of a bare table by roughness, as older weights have it. Raises `ValueError` if ``text`` is neither,
-        or of the wrong shape, or holds what is no finite number."""
+        """Of `to_text`, or of a bare table by roughness or with a sparsity at `GSD_KNOTS`, as older weights have them. Raises
+        `ValueError` if ``text`` is neither, or of the wrong shape, or holds what is no finite number."""
         found = json.loads(text)
         tables = found if isinstance(found, dict) else {"roughness": found}
         try:
             given = {name: np.array(values, np.float32) for name, values in tables.items()}
+            if "sparsity" in given and given["sparsity"].shape == GSD_KNOTS.shape:
+                given["sparsity"] = np.interp(SPARSITY_KNOTS, GSD_KNOTS, given["sparsity"]).astype(np.float32)
             if any(given[name].shape != SHAPES[name] or not np.isfinite(given[name]).all() for name in given):
                 raise ValueError(f"the amplitudes are not finite numbers in tables of {SHAPES}")
             return Amplitudes(**given)
@@ -183,8 +188,8 @@ def _by_row(table: Table, log2_gsd: Tensor, wide: Tensor) -> Tensor:
     return by_knot
 
 
-def _at(table: Table, log2_gsd: Tensor, like: Tensor) -> Tensor:
-    """``table`` [G, ...] at resolutions [B, R], where ``like`` is: [B, K, R, 1]."""
+def _at(table: Table, log2_gsd: Tensor, like: Tensor, knots: NDArray[np.float64] = GSD_KNOTS) -> Tensor:
+    """``table`` [G, ...] of ``knots`` at resolutions [B, R], where ``like`` is: [B, K, R, 1]."""
     gsd = log2_gsd.double().cpu().numpy()
-    found = np.stack([np.interp(gsd, GSD_KNOTS, column) for column in table.reshape(len(GSD_KNOTS), -1).T], 1)
+    found = np.stack([np.interp(gsd, knots, column) for column in table.reshape(len(knots), -1).T], 1)
     return torch.from_numpy(found.astype(np.float32)).to(like.device)[..., None]

@@ -24,6 +24,7 @@ from model.sampler import sample
 from model.soil import light_browner
 from model.stage import ENLARGE_MARGIN, enlarge, project, shade, to_bytes, to_unit
 from model.store import Pixels
+from model.ways import coloured
 from model.weights import Weights
 
 PARENT_MARGIN = max(ENLARGE_MARGIN + LEVEL_REACH, AMPLITUDE_MARGIN, LAND_MARGIN, COAST_MARGIN)
@@ -101,7 +102,8 @@ class Engine:
         parent = _trim(wide, PARENT_MARGIN)
         seen = parent + level * _trim(condition, PARENT_MARGIN)
         noise = torch.stack([self._noise(w, STREAM_SAMPLER, w.rows, w.cols) for w in windows])
-        noise, strength = lay(noise, wide, [(self.seed, window.register, window.rows, window.cols) for window in windows])
+        sites = [(self.seed, window.register, window.rows, window.cols) for window in windows]
+        noise, strength, rivers = lay(noise, wide, sites)
         plane = level / MAX_CONDITION_LEVEL
         residual = sample(lambda z, t: self.denoiser(z, seen, plane, t, gsd), noise, self.steps, self._carry)
         if self._amplitudes is not None:
@@ -110,6 +112,8 @@ class Engine:
             residual = residual * strength
         upper = _trim(enlarge(_trim(wide, LEVEL_REACH)), 4 * ENLARGE_MARGIN)
         shaded = shade(residual, upper)
+        if rivers is not None:
+            shaded = coloured(shaded, upper, rivers)
         if (found := enlarged_coasts(wide)) is not None:
             waves = torch.stack([self._waves(window) for window in windows])
             upper, shaded = sharpen(upper, found, waves), calmed(shaded, found)

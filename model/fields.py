@@ -8,6 +8,7 @@ rounded as IEEE 754 says and summed in one order, so that every window and every
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -20,6 +21,10 @@ CORNERS = 4
 """Corners on a line that a place depends on."""
 _STEEPEST = 2.2
 """No field is steeper than this a cell: 1.5 along each axis."""
+_ROUNDED = 1e-4
+"""What sums of them may be off by."""
+_FEW = 13
+"""Places along each axis that tell whether a line may be near."""
 WORLD_BITS = MAX_ZOOM + 8
 """log2 of the side of the world, in pixels of zoom 20."""
 STREAM = 2
@@ -47,41 +52,54 @@ def smooth(
     return total
 
 
-def lines_near(
+def distances(
     octaves: Sequence[tuple[int, float]],
     y: Indices,
     x: Indices,
     key: int,
     shift: int,
     device: torch.device | str,
-    widths: Sequence[float],
-) -> list[Tensor]:
-    """Where a line along which `smooth` is 0 is nearer than each of ``widths``, the largest first, in pixels of zoom 20, as
-    value and slope at a place tell: bool [h, w] each."""
-    total = smooth(octaves, y, x, key, shift, device).abs_()
+    within: float,
+) -> Tensor | None:
+    """How far lines along which `smooth` is a whole number are, in pixels of zoom 20, as value and slope at a place tell:
+    float32 [h, w]; or None if that is further than ``within`` everywhere."""
     steepest = sum(_STEEPEST * weight / (1 << cell) for cell, weight in octaves)
-    if total.device.type == "cpu" and total.min() > steepest * widths[0]:  # as nearly everywhere: slopes are not asked for
-        return [torch.zeros_like(total, dtype=torch.bool) for _ in widths]
-    down, right = torch.zeros_like(total), torch.zeros_like(total)
+    if torch.device(device).type == "cpu":
+        some_y, some_x, apart = _some(y, x)
+        far = within + apart
+        if steepest * far < 0.5 and _off(smooth(octaves, some_y, some_x, key, shift, device)).min() > steepest * far + _ROUNDED:
+            return None  # as nearly everywhere
+    total, down, right = (torch.zeros(len(y), len(x), device=device) for _ in range(3))
     for cell, weight in octaves:
-        _, falls, turns = octave(cell, y, x, key, shift, device, slopes=True)
+        value, falls, turns = octave(cell, y, x, key, shift, device, slopes=True)
+        total.add_(value.mul_(weight))
         down.add_(falls.mul_(weight / (1 << cell)))
         right.add_(turns.mul_(weight / (1 << cell)))
-    steep = down.square_().add_(right.square_()).add_(1e-18).sqrt_()
-    distance = total.div_(steep)
-    return [distance < width for width in widths]
+    return _off(total).div_(down.square_().add_(right.square_()).add_(1e-18).sqrt_())
+
+
+def _some(y: Indices, x: Indices) -> tuple[Indices, Indices, float]:
+    """A few of the places ``y`` [h] and ``x`` [w], and how far from all of these others may be."""
+    some_y, some_x = (places[np.linspace(0, len(places) - 1, _FEW).round().astype(np.int64)] for places in (y, x))
+    down, right = (np.abs(all_ - some[:, None]).min(0).max() for all_, some in ((y, some_y), (x, some_x)))
+    return some_y, some_x, float(np.hypot(down, right))
+
+
+def _off(values: Tensor) -> Tensor:
+    """How far they are from whole numbers."""
+    return values.round().sub_(values).abs_()
 
 
 def octave(
     cell: int, y: Indices, x: Indices, key: int, shift: int, device: torch.device | str, slopes: bool = False
 ) -> list[Tensor]:
     """One field on -1 to 1, and with ``slopes`` its slopes downwards and to the right, a cell."""
-    (rows, at_y, t_y), (columns, at_x, t_x) = (_corners(places, cell) for places in (y, x))
+    (rows, at_y, by_y), (columns, at_x, by_x) = (_corners(np.asarray(places).tobytes(), cell) for places in (y, x))
     around = (columns & (1 << WORLD_BITS - cell) - 1).expand(len(rows), -1).clone()
-    bits = absorb_(around, absorb_(rows, key ^ cell)[:, None])
+    bits = absorb_(around, absorb_(rows.clone(), key ^ cell)[:, None])
     values = torch.bitwise_right_shift(bits, shift).bitwise_and_(0xFFFF).float().div_(32767.5).sub_(1)
-    across, turning = (weights[:, None] for weights in _splines(t_x))
-    down, falling = (weights[:, :, None].to(device) for weights in _splines(t_y))
+    across, turning = (weights[:, None] for weights in by_x)
+    down, falling = (weights[:, :, None].to(device) for weights in by_y)
     at_y = at_y.to(device)
 
     lines = _sum(values, 1, at_x, across).to(device)
@@ -100,18 +118,23 @@ def _sum(values: Tensor, axis: int, at: Tensor, weights: Tensor) -> Tensor:
     return total
 
 
-def _corners(places: Indices, cell: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The corners that ``places`` [n] depend on, in order, and of each place which is its first one, and how far it is from the
-    one before the middle of the four, 0 to 1 cells."""
-    cells = np.asarray(places) >> cell
+@lru_cache(maxsize=32)  # fields of one window share lattices
+def _corners(places: bytes, cell: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """The corners that ``places``, int64 [n], depend on, in order; of each place which is its first one; and the `_splines`
+    there, by how far it is from the one before the middle of the four. Not to be written into."""
+    at = np.frombuffer(places, np.int64)
+    cells = at >> cell
     corners = np.unique((np.unique(cells)[:, None] + np.arange(-1, CORNERS - 1)).ravel())
-    into = (np.asarray(places) & (1 << cell) - 1) / (1 << cell)
-    return torch.from_numpy(corners), torch.from_numpy(np.searchsorted(corners, cells - 1)), torch.from_numpy(into)
+    into = (at & (1 << cell) - 1) / (1 << cell)
+    with torch.inference_mode(False):  # kept: must not become inference tensors
+        first = torch.from_numpy(np.searchsorted(corners, cells - 1))
+        return torch.from_numpy(corners), first, _splines(torch.from_numpy(into))
 
 
 def _splines(t: Tensor) -> tuple[Tensor, Tensor]:
     """Weights of four corners ``t`` [n] after the second, and their slopes, float32 [4, n]."""
     left = 1 - t
-    weights = (left**3, 3 * t**3 - 6 * t**2 + 4, 3 * left**3 - 6 * left**2 + 4, t**3)
-    slopes = (-(left**2), 3 * t**2 - 4 * t, 4 * left - 3 * left**2, t**2)
+    square, cube, left_square, left_cube = t * t, t * t * t, left * left, left * left * left
+    weights = (left_cube, 3 * cube - 6 * square + 4, 3 * left_cube - 6 * left_square + 4, cube)
+    slopes = (-left_square, 3 * square - 4 * t, 4 * left - 3 * left_square, square)
     return torch.stack(weights).div_(6).float(), torch.stack(slopes).div_(2).float()

@@ -25,6 +25,8 @@ _WARM = (0.06, 0.14)
 _DRY, _SNOW = (-0.15, -0.05), (120.0, 150.0)
 """The same for it to be land at all, bluish rock and woods under haze, too; and grey levels from which on what is bluer is
 snow."""
+_BLUISH = (-0.35, -0.2)
+"""The same for rivers to go on."""
 _REACH, _SMOOTH_MARGIN = 2, 2
 LAND_MARGIN = _REACH + _SMOOTH_MARGIN
 """Parent pixels that `land_use` needs beyond a window."""
@@ -38,11 +40,13 @@ class LandUse(NamedTuple):
     arable: Tensor
     """It would be farmed where it is level: steppe, too."""
     open: Tensor
-    """It may have rivers, roads and trees: no sand and no snow."""
+    """It may have roads and trees: no sand and no snow."""
     wild: Tensor
     """It may have relief: all that is no sea."""
     woods: Tensor
     """It is dark: trees stand close."""
+    watered: Tensor
+    """It may have rivers: all but sea, sand and snow, for towns are grey, and rivers bluish themselves."""
 
 
 def land_use(wide: Tensor) -> LandUse:
@@ -51,11 +55,13 @@ def land_use(wide: Tensor) -> LandUse:
     mean = colours.mean(1, keepdim=True).clamp(min=1)
     red, green, blue = colours.chunk(3, 1)
     warmth, lit = (red - blue) / mean, ramp(mean, *_NIGHT)
-    land = ramp(warmth, *_WARM) * ramp(-mean, -_LIGHT[1], -_LIGHT[0])
+    dim = ramp(-mean, -_LIGHT[1], -_LIGHT[0])
+    land = ramp(warmth, *_WARM) * dim
     light = ramp(mean, *_DARK)
     arable = land * light
     farmed = arable * ramp((green - red + mean - blue) / mean, *_GREEN)
     wild = (ramp(warmth, *_DRY) + ramp(mean, *_SNOW)).clamp(max=1) * lit
     woods = wild * (1 - light)
-    kinds = torch.cat([farmed, arable, torch.maximum(land * lit, woods), wild, woods], 1)
-    return LandUse(*enlarge_smoothly(kinds, _SMOOTH_MARGIN).chunk(5, 1))
+    watered = ramp(warmth, *_BLUISH) * dim * lit
+    kinds = torch.cat([farmed, arable, torch.maximum(land * lit, woods), wild, woods, watered], 1)
+    return LandUse(*enlarge_smoothly(kinds, _SMOOTH_MARGIN).chunk(6, 1))

@@ -4,10 +4,10 @@ A sampler of few steps and short reach makes texture of white noise, and of a pl
 or straight line comes of it, for nothing that it sees is longer than itself. So the noise has some structure of its own, as
 the texture of random tessellations has (mosaics, Ahuja and Rosenfeld 1981): a share of it is one value for each parcel of an
 endless land register (`model.survey`), fixed to the world like all noise and the same at every zoom, so that a field that zoom
-10 hints at has edges at zoom 14. Wild land has `model.relief` and `model.trees` instead. The network decides what becomes of
-it, as it has learned from sketches of real pictures (`model.training.sketches`). Where there is how much of what, is decided
-by the parent's colour (`model.land_use`) and by how rugged land is, and so is how strong what is made of it may be
-(`model.strength`).
+10 hints at has edges at zoom 14. Wild land has `model.relief` and `model.trees` instead, and `model.ways` cross both. The
+network decides what becomes of it, as it has learned from sketches of real pictures (`model.training.sketches`). Where there is
+how much of what, is decided by the parent's colour (`model.land_use`) and by how rugged land is, and so is how strong what is
+made of it may be (`model.strength`).
 """
 
 from __future__ import annotations
@@ -29,12 +29,13 @@ from model.noise import Indices
 from model.relief import relief
 from model.stage import ramp
 from model.strength import strength
-from model.survey import survey, ways
+from model.survey import survey
 from model.trees import FINEST_ZOOM, trees
+from model.ways import CALM, share_at, ways
 
-RECIPE = 6
-"""Goes up when anything here, in `model.land_use`, `model.context`, `model.strength` or in what is laid changes what is
-generated; part of a planet's identity."""
+RECIPE = 7
+"""Goes up when anything here, in `model.land_use`, `model.context`, `model.strength`, `model.ways` or in what is laid changes
+what is generated; part of a planet's identity."""
 
 ZOOM_KNOTS, SHARES = (8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0), (0.0, 0.75, 0.85, 0.8, 0.65, 0.4, 0.2)
 """Share of the noise, as an amplitude, that is a parcel's, by zoom; none beyond. At depth only edges are left to be made."""
@@ -63,7 +64,7 @@ _SPARSE, _DENSE = 0.1, 0.8
 class Register:
     """The part of the register that a picture has: the ``zoom`` of its pixels, which may be any, and how ``mild`` it is there,
     0 to 1, float32 [1], or [h], by row: nothing is farmed where it is 0. ``context``: that of a planet's pixels, float32
-    [2, h, w] (`model.context`); pictures of no planet have none, and detail as strong as their parents ask for."""
+    [2, h, w] (`model.context`); pictures of no planet have none, no `ways`, and detail as strong as their parents ask for."""
 
     zoom: int
     mild: NDArray[np.float32]
@@ -110,11 +111,12 @@ Site = tuple[int, Register | None, Indices, Indices]
 
 
 class Laid(NamedTuple):
-    """``noise`` with the register in it, and the ``strength`` [B, 1, 4h, 4w] that what is made of it is multiplied by: None
-    where that is 1."""
+    """``noise`` with the register in it, and of planets' pixels the ``strength`` [B, 1, 4h, 4w] that what is made of it is
+    multiplied by, and how much of them is river and bank, ``rivers`` [B, 2, 4h, 4w] (`model.ways.coloured`)."""
 
     noise: Tensor
     strength: Tensor | None = None
+    rivers: Tensor | None = None
 
 
 def lay(noise: Tensor, parents: Tensor, sites: Sequence[Site]) -> Laid:
@@ -149,20 +151,24 @@ def lay(noise: Tensor, parents: Tensor, sites: Sequence[Site]) -> Laid:
         of = shares_at(registers[index].zoom)
         values[index], shares[index] = found[:3], crops[index] * (of.fields * found[3:4] + of.built * found[4:])
         built[index] = crops[index] * found[4:]
-    for index, found in _found(ways, sites, use.open, drawn):
-        there, share = found[3:4] > 0, use.open[index] * shares_at(registers[index].zoom).fields
-        values[index] = torch.where(there, found[:3], values[index])
-        shares[index] = torch.where(there, share, shares[index] * (1 - found[4:] * (share > 0)))
+    planets = {index: register for index, register in registers.items() if register.context is not None}
+    crossed = {index: register for index, register in planets.items() if share_at(register.zoom)}
+    rivers = torch.zeros_like(noise[:, :2])
+    for index, found in _found(ways, sites, torch.maximum(use.open, use.watered), crossed):
+        road, cleared, river = use.open[index] * found[3:4], found[4:5], use.watered[index] * found[5:]
+        there = torch.maximum(road, river[:1])
+        values[index] = torch.where(there > 0, found[:3], values[index])
+        shares[index] = (1 - there) * shares[index] * (1 - cleared) + there * share_at(registers[index].zoom)
+        rivers[index] = river
     laid = blend(blend(noise, heights, wild * (1 - crops)), values, shares)
-    planets = [index for index, register in registers.items() if register.context is not None]
     if not planets:
         return Laid(laid)
     factor = torch.ones_like(farmed)
     bare, fields = use.wild * (1 - farmed) * (1 - use.woods) * (1 - built), farmed * (1 - built)
     for index in planets:
         kinds = (bare[index], fields[index], use.woods[index])
-        factor[index] = strength(registers[index].zoom, ruggedness[index], *kinds)
-    return Laid(laid, factor)
+        factor[index] = strength(registers[index].zoom, ruggedness[index], *kinds) * (1 - CALM * rivers[index, :1])
+    return Laid(laid, factor, rivers if noise.device.type != "cpu" or rivers.any() else None)
 
 
 def blend(noise: Tensor, values: Tensor, share: Tensor) -> Tensor:

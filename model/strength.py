@@ -16,7 +16,7 @@ ZOOM_KNOTS = (8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0)
 LEVEL = (0.75, 0.68, 0.68, 0.65, 0.65, 0.75, 0.85)
 RUGGED = (1.0, 1.0, 0.95, 0.95, 0.95, 0.95, 1.0)
 """What generated detail is multiplied by on open land that is level, and on the most rugged, by zoom."""
-FIELDS = (1.0, 1.0, 1.0, 0.95, 0.8, 0.85, 0.9)
+FIELDS = (1.0, 1.0, 0.95, 0.8, 0.72, 0.8, 0.9)
 """That on fields; towns keep all."""
 WOODS = (1.0, 1.2, 1.4, 1.1, 1.0, 1.3, 1.2)
 """That in woods."""

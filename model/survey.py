@@ -13,8 +13,6 @@ integers and in floats rounded as IEEE 754 says, so that every device has the sa
     city        parcels where the base picture has one (`model.context`)
     town        parcels near the middle of some squares of `TOWN` px, and a few elsewhere: lots with houses, apart or side by
                 side, or with halls, and streets
-    river       where another smooth field is 0; dark, with woods beside it
-    road        and, in wild land, where a third one is; light
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.fields import lines_near, places_of, smooth
+from model.fields import places_of, smooth
 from model.noise import Indices, absorb_
 
 SIZE = 32 * 64
@@ -44,7 +42,7 @@ CROSSINGS = 6
 """Depths of strips between roads across them."""
 ROAD = 72
 """Width of a road, 11 m at the equator."""
-_ROADSIDE = 4
+ROADSIDE = 4
 """Times its width that a road is seen by, with its verges: where that is less than a pixel it is fainter."""
 ROWS, FINE_ROWS = 192, 24
 """Distances between tracks and between rows of plants, 29 m and 3.6 m at the equator."""
@@ -60,20 +58,10 @@ LOT, STREET, CROSS_STREETS = 160, 56, 1600
 _ROOF, _GARDEN, _YARD, _STREET, _VARIED = 1.3, 0.8, 0.1, 1.2, 0.3
 """How light or dark roofs are, how dark gardens and yards and how light streets; and by how much of a parcel's value they
 vary."""
-RIVERS = ((17, 1.0), (15, 0.2), (13, 0.04))
-"""Of the smooth fields whose sum is 0 along rivers: log2 of the side of their cells, 20, 5 and 1.2 km, and their weights."""
-RIVER, _BANKS = 440.0, 2.0
-"""Half the width of a river, 66 m at the equator, and times that of its woods."""
-_WATER = (-1.7, -1.4, -1.2)
-"""Values of a river, by channel: dark, and bluish."""
-ROADS = ((17, 1.0), (14, 0.06))
-"""Of the smooth fields whose sum is 0 along roads through wild land, likewise."""
 CULTIVATED = 0.8
 """Share of the parcels that are fields; the others have noise like all other land."""
 WIDEST = 1.3
 """Largest value of a parcel, in standard deviations: far ones are like no noise that the network knows."""
-_STREAM = 1 << 10
-"""Told from other fields of the same key by this."""
 _JITTER = 180
 """Of 256, of intervals."""
 _TINT, _TOWN_TINT, _FURTHEST = (1.0, -0.8, -0.2), 0.3, 1.8
@@ -90,7 +78,7 @@ def survey(
     cities: Tensor | None = None,
     where: Tensor | None = None,
 ) -> Tensor:
-    """The registers of ``seeds`` [B] at the pixels ``rows`` [B, h] x ``cols`` [B, w] of ``zooms`` [B], without their `ways`,
+    """The registers of ``seeds`` [B] at the pixels ``rows`` [B, h] x ``cols`` [B, w] of ``zooms`` [B], without `ways`,
     float32 [B, 5, h, w]: values for three channels, about 0, in standard deviations; whether they are of fields or roads, 1 or
     0; and whether of what is built up. Where they are of neither the register says nothing. ``cities``, [B, h, w]: how far
     there is one, 0 to 1. What is asked for only ``where``, bool [B, h, w], costs less, and is 0 elsewhere."""
@@ -138,30 +126,11 @@ def _register(y: Tensor, x: Tensor, down: Tensor, right: Tensor, scale: Tensor, 
         light = torch.where(built, _lots(u, v, length, parcel, cities), light)
     elif built.any():
         light[built] = _lots(*(lines[built] for lines in (u, v, length, parcel, cities)))
-    shown = road * (_ROADSIDE * ROAD / scale).clamp(max=1)
+    shown = road * (ROADSIDE * ROAD / scale).clamp(max=1)
     tint = _value(parcel, 12) * torch.where(built, _TOWN_TINT, 1.0)
     values = [(light + share * tint).clamp(-_FURTHEST, _FURTHEST) for share in _TINT]
     field = ((_bits(parcel, 48, 0xFFFF) < CULTIVATED * 0x10000) | road) & ~built
     return [*(value + shown * (WIDEST - value) for value in values), field.float(), built.float()]
-
-
-def ways(
-    seeds: Sequence[int], zooms: Sequence[int], rows: Indices, cols: Indices, device: torch.device | str = "cpu"
-) -> Tensor:
-    """The rivers of these registers, and the roads between towns, float32 [B, 5, h, w]: values for three channels; whether they
-    are of a river or a road, 1 or 0; and whether it is there or on its banks."""
-    found = []
-    for key, (y, x), scale in places_of(seeds, zooms, rows, cols):
-        half, verge = (
-            max(RIVER, 0.6 * scale),
-            max(ROAD / 2, 0.6 * scale),
-        )  # a pixel at least, fainter if that is more than there is
-        water = torch.tensor(_WATER, device=device)[:, None, None] * (RIVER / half)
-        banks, river = lines_near(RIVERS, y, x, key, 32, device, (_BANKS * half, half))
-        (road,) = lines_near(ROADS, y, x, key ^ _STREAM, 0, device, (verge,))
-        values = torch.where(road, WIDEST * min(_ROADSIDE * ROAD / scale, 1), water)
-        found.append(torch.cat([values, torch.stack([river | road, banks | road]).float()]))
-    return torch.stack(found)
 
 
 def _rows(v: Tensor, length: Tensor, scale: Tensor, parcel: Tensor) -> Tensor | float:

@@ -220,6 +220,13 @@ def test_amplitudes_are_read_as_written_and_bare_tables_as_those_by_roughness() 
     assert np.allclose(older.roughness, SOME.roughness) and (older.cover == 1).all()
 
 
+def test_a_sparsity_every_second_octave_as_older_weights_have_it_is_interpolated() -> None:
+    older = np.linspace(-0.5, 1, len(GSD_KNOTS))
+    found = Amplitudes.from_text(json.dumps({"sparsity": older.tolist()})).sparsity
+    assert found.shape == SHAPES["sparsity"] and np.allclose(found[::2], older)
+    assert np.allclose(found[1::2], (older[1:] + older[:-1]) / 2)
+
+
 @pytest.mark.parametrize(
     "text",
     ["[[1]]", "[]", "no", "NaN", "7", '{"cover": [1]}', '{"height": [1]}', TEXT.replace("[[", "[[NaN, ", 1), '{"cover": "a"}'],

@@ -15,8 +15,9 @@ from model.parcels import TREES_SHARE, Laid, Register, lay, shares_at, zoom_near
 from model.relief import relief
 from model.stage import to_unit
 from model.strength import FIELDS, LEVEL, RUGGED, WOODS, ZOOM_KNOTS
-from model.survey import survey, ways
+from model.survey import survey
 from model.trees import trees
+from model.ways import ways
 
 PLAIN = (83, 93, 65)  # Iowa's in the base picture
 
@@ -54,6 +55,7 @@ LOOKS = {
         ("open", {"plain", "stubble", "steppe", "red desert", "woods"}, set()),
         ("wild", {"plain", "stubble", "woods", "sand", "steppe", "red desert", "snow", "rock", "turbid sea"}, set()),
         ("woods", {"woods"}, set()),
+        ("watered", {"plain", "stubble", "steppe", "red desert", "woods", "rock", "turbid sea"}, set()),
     ],
 )
 def test_land_is_used_by_its_colour(kind: str, all_of: set[str], some_of: set[str]) -> None:
@@ -79,15 +81,15 @@ ROWS, COLS = np.arange(90 << 14, (90 << 14) + 32), np.arange(100 << 14, (100 << 
 def laid_at(zoom: int, colour: tuple[int, int, int], rows: NDArray[np.int64] = ROWS, cols: NDArray[np.int64] = COLS) -> Tensor:
     """White noise on land of one ``colour`` with what is laid in it, and a picture at sea beside it, left alone."""
     noise, site = white(2), (3, Register.of_picture(zoom), rows, cols)
-    laid, strength = lay(noise, parents(colour, (45, 98, 163)), [site, site])
-    assert strength is None  # of pictures of no planet
+    laid, strength, rivers = lay(noise, parents(colour, (45, 98, 163)), [site, site])
+    assert strength is None and rivers is None  # of pictures of no planet
     assert torch.equal(laid[1], noise[1])
     return laid[0]
 
 
 def test_noise_is_laid_out_where_land_is_farmed_and_nowhere_else() -> None:
     found, shares = survey([3], [14], ROWS[None], COLS[None])[0], shares_at(14)
-    assert not ways([3], [14], ROWS[None], COLS[None])[0, 4].any()
+    assert not ways([3], [14], ROWS[None], COLS[None])[0, 4:].any()
     share = shares.fields * found[3] + shares.built * found[4]
     assert torch.allclose(laid_at(14, PLAIN), (1 - share**2).sqrt() * white(2)[0] + share * found[:3], atol=1e-6)
     noise, site = white(3), (3, Register.of_picture(14), ROWS, COLS)
@@ -111,7 +113,7 @@ def test_wild_land_has_relief_and_more_of_it_where_it_is_rugged() -> None:
 def test_steppe_is_farmed_where_it_is_level_alone() -> None:
     for columns in (COLS + (at << 16) for at in range(40)):
         rugged = relief([3], [14], ROWS[None], columns[None])[0, 1]
-        if ways([3], [14], ROWS[None], columns[None])[0, 4].any():
+        if ways([3], [14], ROWS[None], columns[None])[0, 4:].any():
             continue
         found, laid = survey([3], [14], ROWS[None], columns[None])[0], laid_at(14, LOOKS["steppe"], cols=columns)
         fields = (found[3] == 1).expand(3, -1, -1)
@@ -128,7 +130,7 @@ def test_steppe_is_farmed_where_it_is_level_alone() -> None:
 
 def test_there_are_crowns_in_woods_and_few_on_open_land() -> None:
     rows, cols = ROWS << 4, COLS << 4
-    assert not ways([3], [18], rows[None], cols[None])[0, 4].any()
+    assert not ways([3], [18], rows[None], cols[None])[0, 4:].any()
     crown, density = trees([3], [18], rows[None], cols[None])[0]
     laid, share = laid_at(18, (46, 58, 30), rows, cols), TREES_SHARE
     there = (density < 0.8).expand(3, -1, -1)

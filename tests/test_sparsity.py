@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from model.contrast import AMPLITUDE_MARGIN, GSD_KNOTS, Amplitudes, gathering
+from model.contrast import AMPLITUDE_MARGIN, SPARSITY_KNOTS, Amplitudes, gathering
 from model.denoiser import Denoiser
 from model.stage import detail
 from model.training.energy import Inputs, Run
@@ -35,7 +35,7 @@ def power(value: float) -> Tensor:
 
 
 def sparse(value: float) -> Amplitudes:
-    return Amplitudes(sparsity=np.full(len(GSD_KNOTS), value, np.float32))
+    return Amplitudes(sparsity=np.full(len(SPARSITY_KNOTS), value, np.float32))
 
 
 def test_windows_agree_where_they_overlap() -> None:
@@ -73,7 +73,7 @@ def test_tails_grow_with_the_power(value: float, sign: int) -> None:
 def test_each_row_has_the_power_of_its_resolution() -> None:
     side = 20  # parent pixels: 10 rows of resolutions
     wide = torch.zeros(1, 3, side + 2 * AMPLITUDE_MARGIN, side + 2 * AMPLITUDE_MARGIN)
-    steep = Amplitudes(sparsity=np.linspace(-1, 1, len(GSD_KNOTS)).astype(np.float32))
+    steep = Amplitudes(sparsity=np.linspace(-1, 1, len(SPARSITY_KNOTS)).astype(np.float32))
     detail, gsd = noise(4 * side), torch.linspace(-1, 11, side // 2)[None]
     by_row = steep.scale(detail, wide, gsd)
     for row in range(1, side // 2 - 1):
@@ -89,12 +89,12 @@ def test_sparsity_without_power_changes_nothing() -> None:
 
 
 def test_the_power_is_where_kurtosis_meets_that_of_the_real() -> None:
-    plain = np.linspace(1, 2, len(GSD_KNOTS))
+    plain = np.linspace(1, 2, len(SPARSITY_KNOTS))
     sums = np.stack([plain + 0.06, plain, plain + 0.2])
     assert power_of(sums) == pytest.approx(TRIED * 0.3, abs=1e-6)
     assert (power_of(np.stack([plain + 9, plain, plain + 0.2])) == MOST).all()
     assert (power_of(np.stack([plain - 9, plain, plain + 0.2])) == LEAST).all()
-    assert (power_of(np.zeros((3, len(GSD_KNOTS)))) == 0).all()
+    assert (power_of(np.zeros((3, len(SPARSITY_KNOTS)))) == 0).all()
 
 
 class Patchwork(Run):
@@ -106,8 +106,8 @@ class Patchwork(Run):
 
 def test_what_is_less_sparse_than_the_real_is_found_to_be() -> None:
     run, generator = Patchwork(Denoiser(), None, 1, 0.0), torch.Generator().manual_seed(0)
-    knot = 5
-    gsd = torch.tensor([float(GSD_KNOTS[knot])])
+    knot = 10
+    gsd = torch.tensor([float(SPARSITY_KNOTS[knot])])
     assert gsd.item() > CHAINED_BELOW
 
     def crop() -> tuple[Tensor, Tensor]:

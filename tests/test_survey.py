@@ -1,4 +1,4 @@
-"""The land register: the same at every zoom and in every window, with fields, roads, rivers and towns."""
+"""The land register: the same at every zoom and in every window, with fields, roads and towns."""
 
 from __future__ import annotations
 
@@ -7,21 +7,14 @@ import hashlib
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from model.grid import world_size
-from model.survey import survey, ways
+from model.survey import survey
 
 
 def at(zoom: int, row: int, col: int, side: int = 128, seed: int = 3) -> Tensor:
     """The register of one window, [5, side, side]."""
     return survey([seed], [zoom], np.arange(row, row + side)[None], np.arange(col, col + side)[None])[0]
-
-
-def ways_at(zoom: int, row: int, col: int, side: int = 128, seed: int = 3) -> Tensor:
-    """The rivers and roads of one window, [5, side, side]."""
-    return ways([seed], [zoom], np.arange(row, row + side)[None], np.arange(col, col + side)[None])[0]
 
 
 def test_a_field_is_where_it_was_at_every_zoom() -> None:
@@ -58,15 +51,13 @@ def test_the_register_is_the_one_of_its_recipe() -> None:
     digest = hashlib.sha256()
     for zoom in (10, 14, 18):
         digest.update(at(zoom, 90 << zoom, 135 << zoom).numpy().tobytes())
-        digest.update(ways_at(zoom, 90 << zoom, 135 << zoom).numpy().tobytes())
-    assert digest.hexdigest()[:16] == "27d08d3ce8f5c2ca"
+    assert digest.hexdigest()[:16] == "77ea3dcc8150837d"
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_has_the_same_register_to_the_bit() -> None:
     rows = np.arange(90 << 14, (90 << 14) + 256)[None]
-    for found in (survey, ways):
-        assert torch.equal(found([3], [14], rows, rows, "cuda").cpu(), found([3], [14], rows, rows))
+    assert torch.equal(survey([3], [14], rows, rows, "cuda").cpu(), survey([3], [14], rows, rows))
 
 
 def test_fields_are_of_some_size_and_of_all_values() -> None:
@@ -100,32 +91,3 @@ def test_fields_have_rows_where_pixels_can_show_them() -> None:
     # Edges of fields alone are half as many with every zoom.
     assert changes(13) < 0.6 * changes(12) and changes(14) < 0.6 * changes(13)
     assert changes(16) > 2 * changes(14) and changes(18) > 2 * changes(17)
-
-
-def test_rivers_go_on_from_window_to_window_at_every_zoom() -> None:
-    found = ways_at(10, 90 << 10, 135 << 10, 1024)
-    there, bank = found[3] == 1, found[4] == 1
-    assert 0.005 < there.float().mean() < 0.1 and (there & ~bank).sum() == 0 and bank.sum() > 1.3 * there.sum()
-    # It begins and ends at the borders of the picture alone: of its pixels all others have some on two sides at least.
-    beside = F.conv2d(there[None, None].float(), torch.ones(1, 1, 3, 3), padding=1)[0, 0] - 1
-    assert ((beside < 2) & there)[2:-2, 2:-2].sum() <= 0.01 * there.sum()
-    row, col = (int(v) for v in there[300:700, 300:700].nonzero()[0] + 300)
-    for zoom in (12, 14, 16):
-        scale = 1 << zoom - 10
-        y, x = (((90 << 10) + row) * scale, ((135 << 10) + col) * scale)
-        fine = ways_at(zoom, y - scale, x - scale, 3 * scale)
-        assert fine[3].any() and not fine[3].all()
-        assert torch.equal(ways_at(zoom, y, x - scale, 2 * scale), fine[:, scale:, : 2 * scale])
-
-
-def test_rivers_close_where_the_world_does() -> None:
-    size = world_size(14)
-    cols = np.concatenate([np.arange(size - 64, size), np.arange(64)])[None]
-    parts = []
-    for row in range(4000, 9000, 250):
-        rows = np.arange(row, row + 64)[None]
-        found = ways([3], [14], rows, cols)[0]
-        parts.append(found[4])
-    banks = torch.cat(parts)
-    across = (banks[:, 63] != banks[:, 64]).float().mean()
-    assert banks.any() and across <= 3 * (banks[:, 1:] != banks[:, :-1]).float().mean() + 0.01

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.contrast import GSD_KNOTS, Amplitudes, shares
@@ -29,10 +30,10 @@ MOST = 1.0
 _TINY = 1e-6
 
 
-def nearness(log2_gsd: Tensor) -> Tensor:
-    """What each of `GSD_KNOTS` counts for at resolutions [B]: [B, K], 0 to 1."""
-    bounded = log2_gsd.clamp(float(GSD_KNOTS[0]), float(GSD_KNOTS[-1]))
-    return shares(bounded[:, None, None, None], GSD_KNOTS)[..., 0, 0]
+def nearness(log2_gsd: Tensor, knots: NDArray[np.float64] = GSD_KNOTS) -> Tensor:
+    """What each of ``knots`` counts for at resolutions [B]: [B, K], 0 to 1."""
+    bounded = log2_gsd.clamp(float(knots[0]), float(knots[-1]))
+    return shares(bounded[:, None, None, None], knots)[..., 0, 0]
 
 
 def batch_contrasts(real: Tensor, one: Tensor, other: Tensor, near: Tensor) -> Tensor:

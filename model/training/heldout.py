@@ -10,6 +10,7 @@ import csv
 import math
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -156,21 +157,21 @@ def held_out_pictures(folder: Path) -> tuple[list[Picture], list[str]]:
     return clean, left_out
 
 
-def references(pictures: list[Picture], crops: int, seed: int) -> list[Reference]:
-    """For each of `RESOLUTIONS` that the pictures reach by box-averaging, ``crops`` places, dealt evenly to the images, and
+def references(pictures: list[Picture], crops: int, seed: int, resolutions: Sequence[float] = RESOLUTIONS) -> list[Reference]:
+    """For each of ``resolutions`` that the pictures reach by box-averaging, ``crops`` places, dealt evenly to the images, and
     `OTHERS` others.
 
     Raises `ImageryError` if they reach none.
     """
     found = []
-    for resolution in RESOLUTIONS:
+    for resolution in resolutions:
         ways = [way for picture in pictures if (way := _reduction(picture, resolution, WIDE)) is not None]
         if ways:
             rng = random.Random(seed * 31 + round(resolution * 10))
             chosen = [_cut(*ways[i % len(ways)], rng) for i in range(crops + OTHERS)]
             found.append(Reference(resolution, chosen[:crops], chosen[crops:]))
     if not found:
-        raise ImageryError(f"No held-out image has a side of {WIDE} px at one of the resolutions {RESOLUTIONS}.")
+        raise ImageryError(f"No held-out image has a side of {WIDE} px at one of the resolutions {tuple(resolutions)}.")
     return found
 
 

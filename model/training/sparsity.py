@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.contrast import AMPLITUDE_MARGIN, SHAPES, Amplitudes, Table
+from model.contrast import AMPLITUDE_MARGIN, GSD_KNOTS, SHAPES, SPARSITY_KNOTS, Amplitudes, Table
 from model.stage import detail
 from model.training.balance import nearness
 from model.training.covers import Crops, spread_evidence
@@ -45,7 +45,7 @@ def with_sparsity(run: Run, amplitudes: Amplitudes, crops: Crops, generator: tor
             inputs = Inputs.draw(parent, gsd.float(), generator)
             residual = run.residual(inputs)
             made = [run.picture(inputs, residual, each) for each in tried]
-            near = nearness(gsd.double()).numpy()
+            near = nearness(gsd.double(), SPARSITY_KNOTS).numpy()
             inside = [picture[..., MARGIN:-MARGIN, MARGIN:-MARGIN] for picture in (child, *made)]
             kurtosis += [near.T @ tails(picture).mean(1).double().numpy() for picture in inside]
             energy += [near.T @ detail(picture).square().mean((1, 2, 3)).double().numpy() for picture in inside[1:]]
@@ -53,7 +53,8 @@ def with_sparsity(run: Run, amplitudes: Amplitudes, crops: Crops, generator: tor
     plain, stronger = spread_evidence(energy)
     change = (power - amplitudes.sparsity) / TRIED
     gain = np.divide(stronger, plain, out=np.ones_like(plain), where=plain > 0) ** (change / 2)
-    return replace(amplitudes, sparsity=power, cover=(amplitudes.cover / gain[:, None, None]).astype(np.float32))
+    cover = amplitudes.cover / np.interp(GSD_KNOTS, SPARSITY_KNOTS, gain)[:, None, None]
+    return replace(amplitudes, sparsity=power, cover=cover.astype(np.float32))
 
 
 def power_of(sums: NDArray[np.float64]) -> Table:

@@ -23,9 +23,9 @@ from model.training.chains import one_stage
 from model.training.heldout import WIDE, held_out_pictures, references
 from model.training.imagery import load_pictures
 from model.training.measures import contrast, energy_spread, log_kurtosis
+from model.training.sparsity import TRIED
 from model.weights import load_weights
 
-POWER = 0.5
 RESOLUTIONS = (4800.0, 2400.0, 1200.0, 850.0, 600.0, 420.0, 300.0, 150.0, 75.0, 38.0, 19.0, 9.6, 4.8, 2.4, 1.2, 0.6, 0.3)
 
 
@@ -39,22 +39,23 @@ def main() -> None:
     parser.add_argument("--held-out", action="store_true", help="of images that are held out instead of those trained on")
     options = parser.parse_args()
     weights, compute = load_weights(options.weights), choose_compute()
-    pictures = load_pictures(options.imagery, min_side=WIDE)
-    if options.held_out:
-        pictures, _ = held_out_pictures(options.imagery)
-    print("| m/px | places, images | gap at 0 | gap at 0.5 | spread | | contrast | | power by kurtosis | by spread | has |")
+    known = weights.amplitudes or Amplitudes()
+    folder = options.imagery
+    pictures = held_out_pictures(folder)[0] if options.held_out else load_pictures(folder, min_side=WIDE)
+    print(
+        f"| m/px | places, images | gap at 0 | gap at {TRIED} | spread | | contrast | | power by kurtosis | by spread | has |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for reference in references(pictures, options.places, 3, options.resolutions):
         gaps, spreads, contrasts = [], [], []
-        for power in (0.0, POWER):
-            known = weights.amplitudes or Amplitudes()
+        for power in (0.0, TRIED):
             tried = replace(known, sparsity=np.full_like(known.sparsity, power))
             made = one_stage(Engine(weights.denoiser, compute, 0, 2, weights.carry, tried), reference.crops)
             gaps.append((log_kurtosis(made) - log_kurtosis(reference.real)).mean(0))
             spreads.append(energy_spread(made).mean() / energy_spread(reference.real).mean())
             contrasts.append(contrast(made, reference.real))
-        by_kurtosis = -POWER * gaps[0].mean() / (gaps[1] - gaps[0]).mean()
-        by_spread = POWER * (1 - spreads[0]) / (spreads[1] - spreads[0])
+        by_kurtosis = -TRIED * gaps[0].mean() / (gaps[1] - gaps[0]).mean()
+        by_spread = TRIED * (1 - spreads[0]) / (spreads[1] - spreads[0])
         has = float(np.interp(np.log2(reference.resolution), SPARSITY_KNOTS, known.sparsity))
         images = len({crop.picture.name for crop in reference.crops})
         cells = [

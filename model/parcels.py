@@ -31,7 +31,7 @@ from model.stage import ramp
 from model.strength import strength
 from model.survey import survey
 from model.trees import FINEST_ZOOM, trees
-from model.ways import CALM, share_at, ways
+from model.ways import CALM, ways
 
 RECIPE = 7
 """Goes up when anything here, in `model.land_use`, `model.context`, `model.strength`, `model.ways` or in what is laid changes
@@ -43,6 +43,8 @@ BUILT_SHARES = (0.0, 0.75, 0.85, 0.9, 0.9, 0.85, 0.7)
 """That where it is built up: there is always more to be made."""
 RELIEF_KNOTS, RELIEF_SHARES = (5.0, 8.0, 10.0, 12.0, 14.0, 16.0, 18.0, 20.0), (0.0, 0.8, 0.93, 0.95, 0.95, 0.85, 0.7, 0.5)
 """That of relief, on land that is not farmed."""
+WAYS_KNOTS, WAYS_SHARES = (5.0, 6.0, 8.0, 10.0, 14.0, 18.0, 20.0), (0.0, 0.3, 0.7, 0.85, 0.85, 0.7, 0.6)
+"""That of rivers, and of roads through wild land."""
 TREES_SHARE = 0.8
 """That of trees."""
 _AT_45 = math.log2(EARTH_CIRCUMFERENCE / 256 * math.cos(math.pi / 4))
@@ -91,19 +93,20 @@ def zoom_near(log2_gsd: float) -> int:
 
 
 class Shares(NamedTuple):
-    """`SHARES`, `BUILT_SHARES` and `RELIEF_SHARES` of a zoom."""
+    """`SHARES`, `BUILT_SHARES`, `RELIEF_SHARES` and `WAYS_SHARES` of a zoom."""
 
     fields: float
     built: float
     relief: float
+    ways: float
 
 
 def shares_at(zoom: int) -> Shares:
     """Those of a zoom, none beyond the finest."""
     if zoom > MAX_ZOOM:
-        return Shares(0.0, 0.0, 0.0)
-    fields, built = (float(np.interp(zoom, ZOOM_KNOTS, shares)) for shares in (SHARES, BUILT_SHARES))
-    return Shares(fields, built, float(np.interp(zoom, RELIEF_KNOTS, RELIEF_SHARES)))
+        return Shares(0.0, 0.0, 0.0, 0.0)
+    tables = ((ZOOM_KNOTS, SHARES), (ZOOM_KNOTS, BUILT_SHARES), (RELIEF_KNOTS, RELIEF_SHARES), (WAYS_KNOTS, WAYS_SHARES))
+    return Shares(*(float(np.interp(zoom, knots, shares)) for knots, shares in tables))
 
 
 Site = tuple[int, Register | None, Indices, Indices]
@@ -152,13 +155,13 @@ def lay(noise: Tensor, parents: Tensor, sites: Sequence[Site]) -> Laid:
         values[index], shares[index] = found[:3], crops[index] * (of.fields * found[3:4] + of.built * found[4:])
         built[index] = crops[index] * found[4:]
     planets = {index: register for index, register in registers.items() if register.context is not None}
-    crossed = {index: register for index, register in planets.items() if share_at(register.zoom)}
+    crossed = {index: register for index, register in planets.items() if shares_at(register.zoom).ways}
     rivers = torch.zeros_like(noise[:, :2])
     for index, found in _found(ways, sites, torch.maximum(use.open, use.watered), crossed):
         road, cleared, river = use.open[index] * found[3:4], found[4:5], use.watered[index] * found[5:]
         there = torch.maximum(road, river[:1])
         values[index] = torch.where(there > 0, found[:3], values[index])
-        shares[index] = (1 - there) * shares[index] * (1 - cleared) + there * share_at(registers[index].zoom)
+        shares[index] = (1 - there) * shares[index] * (1 - cleared) + there * shares_at(registers[index].zoom).ways
         rivers[index] = river
     laid = blend(blend(noise, heights, wild * (1 - crops)), values, shares)
     if not planets:

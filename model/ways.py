@@ -12,7 +12,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,8 +41,6 @@ ROADS = ((17, 1.0), (14, 0.06))
 """Of the field along roads, likewise."""
 _ROAD_STREAM, _FAINTEST = 1 << 10, 0.2
 """Their stream, and the value up to which they are not drawn."""
-SHARE_KNOTS, SHARES = (4.0, 6.0, 8.0, 10.0, 14.0, 18.0, 20.0), (0.0, 0.3, 0.7, 0.85, 0.85, 0.7, 0.6)
-"""Share of the noise, as an amplitude, that is theirs, by zoom."""
 _THINNEST = 0.25
 """Pixels that a river must be wide, to be drawn."""
 _VARIED, _VARYING = 0.4, 4.0
@@ -106,11 +103,6 @@ def _river(
 def _shown(octaves: Sequence[tuple[int, float]], scale: int) -> list[tuple[int, float]]:
     """Those whose cells are at least eight pixels wide."""
     return [(cell, weight) for cell, weight in octaves if 8 * scale <= 1 << cell]
-
-
-def share_at(zoom: int) -> float:
-    """`SHARES` of a zoom."""
-    return float(np.interp(zoom, SHARE_KNOTS, SHARES))
 
 
 def coloured(detail: Tensor, upper: Tensor, rivers: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def test_a_stage_and_the_one_below_draw_the_same_fields() -> None:
     noise = torch.zeros(3, 3, 128, 128)
     laid = sites.lay(noise, parent)
     place = [5], [14], np.arange(512, 640)[None], np.arange(1024, 1152)[None]
-    found, (fields, built, _) = survey(*place)[0], shares_at(14)
+    found, (fields, built, *_) = survey(*place)[0], shares_at(14)
     assert not ways(*place)[0, 4:].any()
     assert torch.allclose(laid[0], (fields * found[3] + built * found[4]) * found[:3])
     assert not torch.equal(laid[1], laid[0]) and not laid[2].any()

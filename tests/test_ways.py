@@ -15,9 +15,9 @@ from model.context import Context
 from model.denoiser import RESIDUAL_SCALE
 from model.grid import MAX_ZOOM, world_size
 from model.noise import Indices
-from model.parcels import Register, lay
+from model.parcels import Register, lay, shares_at
 from model.stage import to_unit
-from model.ways import CALM, RIVERS, coloured, share_at, ways
+from model.ways import CALM, RIVERS, coloured, ways
 
 ROAD, CLEARED, WET, BANKS = 3, 4, 5, 6
 SEED = 3
@@ -98,7 +98,7 @@ def test_the_largest_are_seen_first_and_banks_where_there_is_room(monkeypatch: p
             assert bool(found[BANKS].any()) == (river.half > 0.5 * (1 << MAX_ZOOM - zoom) and bool(found[WET].any()))
     assert seen[4] == [False] * 3 and seen[6] == [True, False, False]
     assert seen[8] == [True, True, False] and all(seen[10])
-    assert share_at(4) == 0 < share_at(6) < share_at(8)
+    assert shares_at(4).ways == 0 < shares_at(6).ways < shares_at(8).ways
 
 
 def test_there_are_no_parcels_in_rivers_nor_on_their_banks() -> None:
@@ -113,7 +113,7 @@ def test_they_close_where_the_world_does() -> None:
     cols = np.concatenate([np.arange(size - 64, size), np.arange(64)])
     banks = torch.cat([along(14, np.arange(row, row + 64), cols)[BANKS] for row in range(4000, 9000, 250)])
     steps = banks.diff(dim=1).abs().mean(0)
-    assert banks.any() and steps[63] <= 2 * steps.max() + 1e-4 and steps[63] <= 3 * steps.mean() + 0.01
+    assert banks.any() and steps[63] <= 2 * torch.cat([steps[:63], steps[64:]]).max() and steps[63] <= 3 * steps.mean() + 0.01
 
 
 def test_a_river_takes_on_the_colour_of_water_and_banks_become_darker_alone() -> None:
